@@ -1,0 +1,61 @@
+"""What every process of the service reads from its environment."""
+
+from pathlib import Path
+from typing import Annotated
+
+from platformdirs import user_data_path
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Settings of the API, the worker and the reconciler.
+
+    `DATABASE_URL` and `REDIS_URL` keep the names every platform gives them; all others are `SECATEUR_…`.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="SECATEUR_", populate_by_name=True, extra="ignore")
+
+    database_url: str = Field(
+        validation_alias="DATABASE_URL",
+        description="Postgres as SQLAlchemy names it: postgresql+psycopg://user:password@host/database",
+    )
+    redis_url: str = Field(
+        validation_alias="REDIS_URL",
+        description="The Celery broker: redis://host:6379/0, or redis+socket:///path/to/socket",
+    )
+    data_dir: Path = Field(
+        default_factory=lambda: user_data_path("secateur"),
+        description="Where the registry, the work folders and the logs live",
+    )
+    local_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
+        default=(),
+        description="Folders that jobs may read models and texts from, separated by ':'",
+    )
+    device: str = Field(default="auto", description="Where the worker prunes: auto, cpu, cuda, cuda:1, …")
+    lease_seconds: float = Field(default=60, gt=0, description="A worker silent for this long has lost its job")
+    renew_seconds: float = Field(
+        default=3, gt=0, description="How often a worker renews its lease and looks whether the job was cancelled"
+    )
+    max_attempts: int = Field(default=3, ge=1, description="A job whose worker died this often has failed")
+    max_body_bytes: int = Field(default=65536, gt=0, description="The largest request body the API reads")
+
+    @field_validator("local_roots", mode="before")
+    @classmethod
+    def _split_roots(cls, value: object) -> object:
+        return [part for part in value.split(":") if part] if isinstance(value, str) else value
+
+    @field_validator("database_url")
+    @classmethod
+    def _use_psycopg(cls, value: str) -> str:
+        """Accept the URL that hosting platforms print, which names no driver."""
+        scheme, separator, rest = value.partition("://")
+        return f"postgresql+psycopg://{rest}" if separator and scheme in {"postgres", "postgresql"} else value
+
+    @property
+    def registry_root(self) -> Path:
+        return self.data_dir / "registry"
+
+    @property
+    def work_root(self) -> Path:
+        return self.data_dir / "work"

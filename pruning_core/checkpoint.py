@@ -1,0 +1,48 @@
+"""A checkpoint read into memory, and a pruned model written as one."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging
+
+from pruning_core.model_source import ModelSource
+
+SHARD_SIZE = "5GB"
+
+
+def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source.location, **_where(source))
+    return tokenizer
+
+
+def load_model(source: ModelSource, dtype: str, device: torch.device) -> PreTrainedModel:
+    """Load a checkpoint in its own dtype (`auto`) or the one asked for; a GGUF file is dequantised to float32."""
+    logging.disable_progress_bar()
+    # transformers' decorated `to` is typed as if it took another model.
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        source.location, dtype=dtype, trust_remote_code=False, **_where(source)
+    )
+    moved: PreTrainedModel = model.to(device)
+    return moved
+
+
+def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Write a checkpoint that plain `from_pretrained` loads: weights, config, generation config, tokenizer."""
+    _forget_gguf(model)
+    model.save_pretrained(folder, max_shard_size=SHARD_SIZE)
+    tokenizer.save_pretrained(folder)
+
+
+def _forget_gguf(model: Any) -> None:
+    """Let a model save that was dequantised while it was loaded, but still calls itself quantised."""
+    if getattr(model, "hf_quantizer", None) is not None:
+        del model.config.quantization_config
+        model.hf_quantizer = None
+        model.is_quantized = False
+
+
+def _where(source: ModelSource) -> dict[str, Any]:
+    where = {"gguf_file": source.gguf_file, "revision": source.reference.revision}
+    return {name: value for name, value in where.items() if value is not None}

@@ -1,0 +1,27 @@
+"""Decoder layers taken out, and everything that counts them put right."""
+
+from collections.abc import Collection
+
+from pruning_core.streaming import LayeredModel
+
+
+def remove_layers(model: LayeredModel, removed: Collection[int]) -> None:
+    """Remove decoder layers in place: `layer_idx`, the layer count and every per-layer list follow.
+
+    A stale `layer_idx` would address the wrong slot of the KV cache, and a stale per-layer list makes some
+    configs refuse to save (Qwen2's `layer_types`).
+    """
+    before = len(model)
+    config = model.config
+    model.remove(removed)
+    for index in range(len(model)):
+        with model.open(index) as layer:
+            for module in layer.modules():
+                if hasattr(module, "layer_idx"):
+                    setattr(module, "layer_idx", index)  # noqa: B010  nn.Module is typed as if it held only modules and tensors
+            model.store(index, layer)
+    for name in model.family.per_layer_lists:
+        values = getattr(config, name, None)
+        if values is not None:
+            setattr(config, name, [values[index] for index in range(before) if index not in removed])
+    setattr(config, model.family.depth_field, len(model))

@@ -1,0 +1,73 @@
+"""What a pruning tells while it runs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+Stage = Literal["loading", "calibrating", "pruning", "evaluating"]
+
+
+@dataclass(frozen=True)
+class StageStarted:
+    kind: ClassVar[str] = "stage"
+    stage: Stage
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Share of the whole work that is done, weighted by its cost, and what is left at the pace so far."""
+
+    kind: ClassVar[str] = "progress"
+    fraction: float
+    eta_seconds: int | None
+
+
+@dataclass(frozen=True)
+class DenseMeasured:
+    """The model as it came: its perplexity on the evaluation text, parameters and dtype."""
+
+    kind: ClassVar[str] = "dense"
+    perplexity: float
+    parameters: int
+    dtype: str
+
+
+@dataclass(frozen=True)
+class LayerPruned:
+    """A decoder layer lost channels.
+
+    `error` is ‖AŴ − AW‖² / ‖AW‖² over the calibration activations A: 0 is nothing lost, 1 is the MLP gone.
+    """
+
+    kind: ClassVar[str] = "layer"
+    layer: int
+    error: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class PerplexityPoint:
+    """Perplexity of the model with its first `layer` layers pruned, on the first `windows` evaluation windows."""
+
+    kind: ClassVar[str] = "perplexity"
+    layer: int
+    perplexity: float
+    windows: int
+
+
+@dataclass(frozen=True)
+class CandidateScored:
+    """Perplexity on the calibration windows of the model without `layers`."""
+
+    kind: ClassVar[str] = "candidate"
+    layers: tuple[int, ...]
+    perplexity: float
+    windows: int
+
+
+Event = StageStarted | Progress | DenseMeasured | LayerPruned | PerplexityPoint | CandidateScored
+OnEvent = Callable[[Event], None]
+
+
+def ignore(_event: Event) -> None:
+    """The listener of who does not want to know."""

@@ -1,0 +1,104 @@
+"""What is asked of the Hugging Face Hub before a job starts: small files, quick answers."""
+
+from pathlib import Path
+
+from huggingface_hub import HfApi, hf_hub_download
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HFValidationError,
+    HTTPError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from pruning_core.errors import UnknownModelError, UnreachableHubError
+from pruning_core.recipe import ModelReference
+
+TIMEOUT_SECONDS = 5
+
+UNREACHABLE = (HTTPError, OfflineModeIsEnabled, OSError)
+"""What the Hub client raises, besides answers that are a plain no, when the Hub cannot be talked to."""
+
+
+def pin_revision(reference: ModelReference) -> ModelReference | None:
+    """Resolve a branch or tag to its commit; None when the Hub cannot be reached.
+
+    Raises:
+        UnknownModelError: the Hub says that there is no such model or revision, or that it is gated.
+    """
+    try:
+        # Not `hf_hub_download`, which retries for half a minute before it admits that nobody answers.
+        info = HfApi().model_info(reference.id, revision=reference.revision, timeout=TIMEOUT_SECONDS)
+    except GatedRepoError as error:
+        raise UnknownModelError(
+            "model",
+            reference.id,
+            "this Hub repository is gated.",
+            "Accept its terms and set the worker's HF_TOKEN.",
+        ) from error
+    except RevisionNotFoundError as error:
+        raise UnknownModelError(
+            "model.revision",
+            reference.revision,
+            "the Hub has no such revision.",
+            "Name a branch, tag or commit.",
+        ) from error
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise UnknownModelError(
+            "model",
+            reference.id,
+            "the Hub has no such model, or it is private.",
+            "Check the id, or set the worker's HF_TOKEN.",
+        ) from error
+    except UNREACHABLE:
+        return None
+    return ModelReference(id=reference.id, revision=info.sha)
+
+
+def model_file(reference: ModelReference, filename: str, *, cached_only: bool) -> Path | None:
+    """Fetch one small file of a model repository; None when the repository has no such file.
+
+    Raises:
+        UnreachableHubError: the Hub does not answer, or with `cached_only` the file is not in the local cache.
+    """
+    try:
+        return Path(
+            hf_hub_download(
+                reference.id,
+                filename,
+                revision=reference.revision,
+                etag_timeout=TIMEOUT_SECONDS,
+                local_files_only=cached_only,
+            )
+        )
+    except LocalEntryNotFoundError as error:
+        raise unreachable("model", reference.id) from error
+    except EntryNotFoundError:
+        return None
+    except UNREACHABLE as error:
+        raise unreachable("model", reference.id) from error
+
+
+def require_dataset(field: str, name: str, repository: str) -> None:
+    """Check that a dataset repository answers.
+
+    Raises:
+        UnreachableHubError: it does not.
+    """
+    try:
+        HfApi().dataset_info(repository, timeout=TIMEOUT_SECONDS)
+    except UNREACHABLE as error:
+        raise unreachable(field, name) from error
+
+
+def unreachable(field: str, name: str) -> UnreachableHubError:
+    return UnreachableHubError(
+        field,
+        name,
+        "the Hugging Face Hub does not answer, and this is not in the local cache.",
+        "Check the network and HF_ENDPOINT, or name something local: a model's folder or GGUF file, a text file, "
+        "or the text `builtin`.",
+    )

@@ -1,0 +1,51 @@
+"""Which families are described, and how a checkpoint's config finds its own."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pruning_core.errors import NotCausalLanguageModelError, UnsupportedFamilyError
+from pruning_core.models.description import Config, Family
+from pruning_core.models.llama import LLAMA
+from pruning_core.models.qwen2 import QWEN2
+
+FAMILIES: tuple[Family, ...] = (LLAMA, QWEN2)
+
+_by_model_type = {model_type: family for family in FAMILIES for model_type in family.model_types}
+
+
+def supported_model_types() -> list[str]:
+    return sorted(_by_model_type)
+
+
+def describe(config: Mapping[str, Any], model: str) -> tuple[Family, Config]:
+    """Find the family of a checkpoint.
+
+    Args:
+        config: the checkpoint's `config.json`.
+        model: the model as the user named it, for the error.
+
+    Returns:
+        The family, and the config with the family's defaults filled in.
+
+    Raises:
+        NotCausalLanguageModelError: the checkpoint's architecture does not predict the next token.
+        UnsupportedFamilyError: nobody described this `model_type`.
+    """
+    architectures = config.get("architectures") or []
+    if architectures and not any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in architectures):
+        raise NotCausalLanguageModelError(
+            "model",
+            model,
+            f"its architecture is {', '.join(architectures)}, which does not predict the next token.",
+            "Name a causal language model (…ForCausalLM).",
+        )
+    model_type = config.get("model_type")
+    family = _by_model_type.get(model_type) if isinstance(model_type, str) else None
+    if family is None:
+        raise UnsupportedFamilyError(
+            "model",
+            model,
+            f"its model_type is {model_type!r}, a family that is not described.",
+            f"Supported: {', '.join(supported_model_types())}.",
+        )
+    return family, {**family.defaults, **config}

@@ -1,0 +1,74 @@
+"""Perplexity of the partly pruned model, while the layers behind are still dense."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from pruning_core.events import PerplexityPoint
+from pruning_core.perplexity import loss_sum, predictions
+from pruning_core.progress import CostModel
+from pruning_core.result import TextUsed
+from pruning_core.streaming import LayeredModel
+
+SHARE_OF_JOB = 0.1
+WINDOWS = 4
+MAXIMUM_POINTS = 8
+
+
+@dataclass(frozen=True)
+class ProbePlan:
+    """How many windows are probed, and after which numbers of pruned layers.
+
+    `cost` is in the units of `CostModel`.
+    """
+
+    windows: int
+    after_layers: frozenset[int]
+    cost: float
+
+
+def plan_probe(layers: int, evaluation: TextUsed, costs: CostModel, job_cost: float) -> ProbePlan:
+    """Spread as many points over the layers as `SHARE_OF_JOB` of the job's cost pays for.
+
+    Args:
+        layers: decoder layers of the model.
+        evaluation: the text whose first windows are probed.
+        costs: what a token costs.
+        job_cost: the job without the probe.
+    """
+    budget = SHARE_OF_JOB * job_cost
+    for probed in range(min(WINDOWS, evaluation.windows), 0, -1):
+        tokens = probed * evaluation.sequence_length
+        for points in range(min(MAXIMUM_POINTS, layers), 1, -1):
+            after = frozenset(round(layers * step / points) for step in range(points))
+            behind = sum(tokens * (layers - pruned + costs.head) for pruned in after)
+            cost = tokens * layers + behind
+            if cost <= budget:
+                return ProbePlan(probed, after, cost)
+    return ProbePlan(0, frozenset(), 0.0)
+
+
+class PerplexityProbe:
+    """A few evaluation windows that follow the pruning through the layers."""
+
+    def __init__(self, model: LayeredModel, windows: Tensor) -> None:
+        self._model = model
+        self._windows = windows
+        self._stream = model.embed(windows)
+
+    @torch.no_grad()
+    def measure(self, pruned: int) -> PerplexityPoint:
+        """Run the windows through the layers from `pruned` on, which are dense."""
+        hidden = self._stream.hidden
+        for index in range(pruned, len(self._model)):
+            with self._model.open(index) as layer:
+                hidden = self._stream.run(layer, index, hidden)
+        loss = loss_sum(self._model, hidden, self._stream.tokens) / predictions(self._windows)
+        return PerplexityPoint(pruned, math.exp(loss), len(self._windows))
+
+    @torch.no_grad()
+    def advance(self, layer: nn.Module, index: int) -> None:
+        """Follow through decoder layer `index`, which has been pruned."""
+        self._stream.hidden = self._stream.run(layer, index)

@@ -1,0 +1,34 @@
+"""Which local paths a recipe may name."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pruning_core.errors import PathNotAllowedError
+
+Roots = Sequence[Path] | None
+"""The folders whose content may be read; None where the user is the operator, as on the command line."""
+
+
+def looks_local(name: str) -> bool:
+    """Tell a path from a Hub id, which is `name` or `owner/name` and nothing else."""
+    return name.startswith(("/", "./", "../", "~")) or name.count("/") > 1 or name.endswith((".gguf", ".txt"))
+
+
+def allowed_path(field: str, value: str, roots: Roots) -> Path:
+    """Resolve `value`, symlinks and `..` included, and check that it lies under one of `roots`.
+
+    Raises:
+        PathNotAllowedError: it does not; nothing about what is there is told.
+    """
+    path = Path(value).expanduser().resolve()
+    if roots is None or any(path.is_relative_to(root.resolve()) for root in roots):
+        return path
+    folders = ", ".join(str(root) for root in roots)
+    raise PathNotAllowedError(
+        field,
+        value,
+        "this path is outside the folders that jobs may read.",
+        f"Move it under one of: {folders}."
+        if roots
+        else "The operator allows none (SECATEUR_LOCAL_ROOTS is empty).",
+    )

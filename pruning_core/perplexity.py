@@ -1,0 +1,66 @@
+"""Perplexity by the field's protocol: non-overlapping windows, mean loss of the shifted targets, exponentiated."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from pruning_core.errors import BrokenModelError
+from pruning_core.progress import Meter
+from pruning_core.streaming import LayeredModel, batches
+
+LOGITS_PER_CHUNK = 2**24
+"""Logits held at once, in float32 64 MiB; a whole window times the vocabulary would be gigabytes."""
+
+
+def loss_sum(model: LayeredModel, hidden: Tensor, tokens: Tensor) -> float:
+    """Sum of the next-token losses of windows, in nats.
+
+    Args:
+        model: gives the logits.
+        hidden: [windows, positions, hidden size], behind the last decoder layer.
+        tokens: [windows, positions].
+    """
+    flat = hidden[:, :-1].flatten(0, 1)
+    targets = tokens[:, 1:].flatten()
+    chunk = max(1, LOGITS_PER_CHUNK // model.config.vocab_size)
+    total = torch.zeros((), dtype=torch.float64)
+    for states, wanted in zip(flat.split(chunk), targets.split(chunk), strict=True):
+        logits = model.logits(states)[0].float()
+        total += functional.cross_entropy(logits, wanted, reduction="none").double().sum().cpu()
+    return total.item()
+
+
+@torch.no_grad()
+def mean_loss(model: LayeredModel, windows: Tensor, meter: Meter) -> float:
+    """Mean next-token loss over windows of token ids, [windows, positions], in nats per token."""
+    total = 0.0
+    for tokens in batches(windows):
+        stream = model.embed(tokens)
+        for index in range(len(model)):
+            with model.open(index) as layer:
+                stream.hidden = stream.run(layer, index)
+            meter.layer(tokens.numel())
+        total += loss_sum(model, stream.hidden, stream.tokens)
+        meter.head(tokens.numel())
+    return total / predictions(windows)
+
+
+def predictions(windows: Tensor) -> int:
+    """How many next tokens windows predict: all but the first of each."""
+    return windows.shape[0] * (windows.shape[1] - 1)
+
+
+def perplexity_of(loss: float, what: str) -> float:
+    """Exponentiate a mean loss.
+
+    Raises:
+        BrokenModelError: the loss is not finite.
+    """
+    if not math.isfinite(loss):
+        raise BrokenModelError(
+            f"The perplexity of {what} is {loss}: some weight or activation is not finite. "
+            "float16 overflows in some families; ask for dtype bfloat16 or float32."
+        )
+    return math.exp(loss)

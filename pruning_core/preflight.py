@@ -1,0 +1,97 @@
+"""Everything that can be known to be wrong with a recipe before a model is loaded, checked without torch."""
+
+from functools import lru_cache
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from pruning_core.errors import SequenceTooLongError
+from pruning_core.model_source import ModelSource, find_model
+from pruning_core.models.description import Config, Family
+from pruning_core.models.registry import describe
+from pruning_core.paths import Roots
+from pruning_core.planning import Plan, plan
+from pruning_core.recipe import Recipe
+from pruning_core.text_source import TextSource, find_text
+from pruning_core.windows import require_windows
+
+
+class Preflight:
+    """A recipe that passed: its model and texts were found and its cut is possible.
+
+    Attributes:
+        recipe: the recipe, with a Hub revision pinned to its commit.
+        source: where the model is.
+        family: how the model is described.
+        config: the checkpoint's config, with the family's defaults filled in.
+        plan: what will be cut.
+        calibration: the text that calibrates.
+        evaluation: the text that measures.
+    """
+
+    def __init__(self, recipe: Recipe, roots: Roots) -> None:
+        """Check `recipe`.
+
+        Args:
+            recipe: what is asked.
+            roots: the folders that may be read; None for all.
+
+        Raises:
+            RecipeError: the first thing found wrong, see `pruning_core.errors`.
+        """
+        self.source: ModelSource = find_model(recipe.model, roots)
+        self.recipe = recipe.model_copy(update={"model": self.source.reference})
+        self.family: Family
+        self.config: Config
+        self.family, self.config = describe(self.source.config, recipe.model.id)
+        self.plan: Plan = plan(recipe, self.family, self.config)
+        self.calibration: TextSource = find_text(
+            "calibration.dataset", recipe.calibration.dataset, "calibration", roots
+        )
+        self.evaluation: TextSource = find_text(
+            "evaluation.dataset", recipe.evaluation.dataset, "evaluation", roots
+        )
+        _require_positions("calibration", recipe.calibration.sequence_length, self.config)
+        _require_positions("evaluation", recipe.evaluation.sequence_length, self.config)
+
+    def check_texts(self) -> None:
+        """Check that the texts answer and are long enough.
+
+        The tokens are counted when the model has a `tokenizer.json`; otherwise only a text that must be too short,
+        having fewer bytes than the tokens asked for, is refused here.
+
+        Raises:
+            UnreachableHubError: a Hub dataset does not answer.
+            TextTooShortError: too few tokens for the windows asked for.
+        """
+        calibration, evaluation = self.recipe.calibration, self.recipe.evaluation
+        self._check_text("calibration", self.calibration, calibration.samples, calibration.sequence_length)
+        self._check_text("evaluation", self.evaluation, evaluation.samples or 1, evaluation.sequence_length)
+
+    def _check_text(self, field: str, text: TextSource, samples: int, sequence_length: int) -> None:
+        text.check()
+        if not text.local:
+            return
+        content = text.read()
+        # One more than the bytes, for a token that marks the beginning of a text.
+        most = len(content.encode()) + 1
+        require_windows(field, samples, most, sequence_length, at_most=True)
+        if self.source.tokenizer_file is not None:
+            tokens = _tokenizer(self.source.tokenizer_file).encode(content)
+            require_windows(field, samples, len(tokens.ids), sequence_length)
+
+
+@lru_cache(maxsize=8)
+def _tokenizer(file: Path) -> Tokenizer:
+    return Tokenizer.from_file(str(file))
+
+
+def _require_positions(field: str, sequence_length: int, config: Config) -> None:
+    positions = config["max_position_embeddings"]
+    if sequence_length > positions:
+        raise SequenceTooLongError(
+            f"{field}.sequence_length",
+            sequence_length,
+            f"the model has {positions} positions.",
+            f"Use at most {positions}.",
+        )

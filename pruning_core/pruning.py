@@ -1,0 +1,126 @@
+"""The one door: a recipe and an empty folder in, a smaller checkpoint and its numbers out."""
+
+import time
+from pathlib import Path
+
+from pruning_core import checkpoint
+from pruning_core.calibration import calibration_windows, evaluation_windows
+from pruning_core.depth.search import prune_depth
+from pruning_core.depth.sweep import sweep_cost
+from pruning_core.devices import find_device
+from pruning_core.errors import OutputExistsError
+from pruning_core.events import CandidateScored, DenseMeasured, LayerPruned, OnEvent, StageStarted, ignore
+from pruning_core.osscar.probe import plan_probe
+from pruning_core.osscar.width import prune_width, width_cost
+from pruning_core.paths import Roots
+from pruning_core.perplexity import mean_loss, perplexity_of
+from pruning_core.planning import Plan
+from pruning_core.preflight import Preflight
+from pruning_core.progress import CostModel, Meter
+from pruning_core.provenance import installed_versions, peak_rss_bytes
+from pruning_core.recipe import OsscarRecipe, Recipe
+from pruning_core.result import Candidate, LayerLoss, PruneResult
+from pruning_core.streaming import ResidentModel
+
+
+def prune(
+    recipe: Recipe,
+    output: Path,
+    *,
+    roots: Roots = None,
+    device: str = "auto",
+    on_event: OnEvent = ignore,
+) -> PruneResult:
+    """Prune a model and write the smaller checkpoint.
+
+    Args:
+        recipe: what to prune, how, and on which text.
+        output: the checkpoint's folder; must not exist, or be empty.
+        roots: folders that local paths must lie under; None for anywhere.
+        device: `auto`, `cpu`, `cuda`, `cuda:1`, …
+        on_event: called, on this thread, with each `events.Event`.
+
+    Returns:
+        Perplexity and parameters before and after, and how they came about.
+
+    Raises:
+        RecipeError: the recipe cannot be carried out; raised before the weights are read.
+        BrokenModelError: the model's weights or activations are not finite.
+    """
+    started = time.monotonic()
+    if output.exists() and any(output.iterdir()):
+        raise OutputExistsError("output", str(output), "this folder is not empty.", "Name a new folder.")
+    where = find_device(device)
+    ready = Preflight(recipe, roots)
+    recipe = ready.recipe
+
+    on_event(StageStarted("loading"))
+    tokenizer = checkpoint.load_tokenizer(ready.source)
+    calibration = calibration_windows(recipe.calibration, ready.calibration, tokenizer)
+    evaluation = evaluation_windows(recipe.evaluation, ready.evaluation, tokenizer)
+    loaded = checkpoint.load_model(ready.source, recipe.dtype, where)
+    model = ResidentModel(loaded, ready.family)
+    parameters_before = loaded.num_parameters()
+    dtype = str(loaded.dtype).removeprefix("torch.")
+
+    count = ready.family.count(ready.config)
+    costs = CostModel.of(
+        layer_parameters=count.layer_without_channels + count.channel * ready.plan.intermediate_size_before,
+        head_parameters=model.config.vocab_size * model.config.hidden_size,
+        channels=ready.plan.intermediate_size_before,
+    )
+    job = _cost(ready.plan, recipe, calibration.windows.numel(), evaluation.windows.numel(), costs)
+    probe = plan_probe(len(model), evaluation.used, costs, job)
+    meter = Meter(costs, job + probe.cost, on_event)
+
+    on_event(StageStarted("evaluating"))
+    dense = perplexity_of(mean_loss(model, evaluation.windows, meter), "the unpruned model")
+    on_event(DenseMeasured(dense, parameters_before, dtype))
+
+    losses: list[LayerPruned] = []
+    candidates: list[CandidateScored] = []
+    if isinstance(recipe, OsscarRecipe):
+        losses = prune_width(
+            model,
+            calibration.windows,
+            keep=ready.plan.intermediate_size_after,
+            damping=recipe.options.damping,
+            probe_windows=evaluation.windows,
+            probe=probe,
+            meter=meter,
+            on_event=on_event,
+        )
+    else:
+        removed = ready.plan.layers_before - ready.plan.layers_after
+        candidates = prune_depth(model, calibration.windows, remove=removed, meter=meter, on_event=on_event)
+
+    on_event(StageStarted("evaluating"))
+    pruned = perplexity_of(mean_loss(model, evaluation.windows, meter), "the pruned model")
+    checkpoint.save(loaded, tokenizer, output)
+    return PruneResult(
+        recipe=recipe,
+        plan=ready.plan,
+        removed_layers=list(candidates[0].layers) if candidates else [],
+        perplexity_before=dense,
+        perplexity_after=pruned,
+        parameters_before=parameters_before,
+        parameters_after=loaded.num_parameters(),
+        dtype=dtype,
+        device=str(where),
+        calibration=calibration.used,
+        evaluation=evaluation.used,
+        layer_losses=[LayerLoss(layer=loss.layer, error=loss.error) for loss in losses],
+        candidates=[Candidate(layers=list(c.layers), perplexity=c.perplexity) for c in candidates],
+        seconds=time.monotonic() - started,
+        peak_rss_bytes=peak_rss_bytes(),
+        versions=installed_versions(),
+    )
+
+
+def _cost(plan: Plan, recipe: Recipe, calibration: int, evaluation: int, costs: CostModel) -> float:
+    """Cost of the job in the units of `CostModel`, its progress probe aside."""
+    layers = plan.layers_before
+    measuring = evaluation * (layers + plan.layers_after + 2 * costs.head)
+    if isinstance(recipe, OsscarRecipe):
+        return measuring + width_cost(layers, calibration, costs)
+    return measuring + sweep_cost(layers, layers - plan.layers_after, calibration, costs)

@@ -1,0 +1,118 @@
+"""A recipe: what to prune, how, and on which text. The part of a job that is science."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator
+
+
+class Strict(BaseModel):
+    """A request object in which an unknown key is an error and a number is not a string."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class ModelReference(Strict):
+    """A Hub id with a revision, or the path of a folder or a GGUF file."""
+
+    id: str = Field(min_length=1, max_length=1024)
+    revision: str | None = Field(
+        default=None, min_length=1, max_length=200, description="Branch, tag or commit"
+    )
+
+
+class CalibrationText(Strict):
+    """The text whose activations decide what goes."""
+
+    dataset: str = Field(
+        default="wikitext2",
+        min_length=1,
+        max_length=1024,
+        description="`wikitext2` (from the Hub), `builtin` (Python's own documentation), or a text file",
+    )
+    samples: int = Field(default=128, ge=1, le=1_000_000, strict=True, description="Windows to draw")
+    sequence_length: int = Field(
+        default=2048, ge=16, le=10_000_000, strict=True, description="Tokens in a window"
+    )
+    seed: int = Field(default=0, ge=0, lt=2**32, strict=True, description="Which windows are drawn")
+
+
+class EvaluationText(Strict):
+    """The text on which perplexity is measured, before and after."""
+
+    dataset: str = Field(default="wikitext2", min_length=1, max_length=1024)
+    sequence_length: int = Field(default=2048, ge=16, le=10_000_000, strict=True)
+    samples: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000_000,
+        strict=True,
+        description="The first windows of the text; all by default",
+    )
+
+
+class OsscarOptions(Strict):
+    """Options of width pruning (Meng et al., "OSSCAR", ICML 2024)."""
+
+    damping: float = Field(
+        default=0.01,
+        gt=0,
+        le=10,
+        description="λ as a share of the mean diagonal of AᵀA, the ridge of the refit",
+    )
+    width_multiple: int = Field(
+        default=128, ge=1, le=4096, strict=True, description="The kept width is rounded to a multiple of this"
+    )
+
+
+class DepthOptions(Strict):
+    """Options of depth pruning. None yet: every run of consecutive decoder layers is scored."""
+
+
+Ratio = Annotated[
+    float, Field(gt=0, lt=1, strict=True, description="Share to remove, strictly between 0 and 1")
+]
+
+
+class _CommonRecipe(Strict):
+    model: ModelReference
+    ratio: Ratio
+    calibration: CalibrationText = CalibrationText()
+    evaluation: EvaluationText = EvaluationText()
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto", description="Of weights and activations; `auto` is the checkpoint's own"
+    )
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _accept_plain_id(cls, value: object) -> object:
+        return {"id": value} if isinstance(value, str) else value
+
+
+class OsscarRecipe(_CommonRecipe):
+    method: Literal["osscar"]
+    ratio_of: Literal["channels", "parameters"] = Field(
+        default="channels", description="`ratio` is a share of each MLP's channels, or of all parameters"
+    )
+    options: OsscarOptions = OsscarOptions()
+
+
+class DepthRecipe(_CommonRecipe):
+    method: Literal["depth"]
+    ratio_of: Literal["layers", "parameters"] = Field(
+        default="layers", description="`ratio` is a share of the decoder layers, or of all parameters"
+    )
+    options: DepthOptions = DepthOptions()
+
+
+Recipe = OsscarRecipe | DepthRecipe
+
+_recipes: TypeAdapter[Recipe] = TypeAdapter(Annotated[Recipe, Field(discriminator="method")])
+
+
+def parse_recipe(data: object) -> Recipe:
+    """Build the recipe of the method that `data["method"]` names.
+
+    Raises:
+        pydantic.ValidationError: a field is missing, unknown or out of range.
+    """
+    return _recipes.validate_python(data)

@@ -1,0 +1,50 @@
+"""What a pruning gives: the numbers a user decides by, and what is needed to understand them."""
+
+from pydantic import BaseModel
+
+from pruning_core.planning import Plan
+from pruning_core.recipe import DepthRecipe, OsscarRecipe
+
+
+class LayerLoss(BaseModel):
+    """What the MLP of one decoder layer lost, see `events.LayerPruned`."""
+
+    layer: int
+    error: float
+
+
+class Candidate(BaseModel):
+    """A run of layers that could have gone, and the perplexity without it on the calibration windows."""
+
+    layers: list[int]
+    perplexity: float
+
+
+class TextUsed(BaseModel):
+    """A text as it was used: enough to tell whether another run read the same."""
+
+    dataset: str
+    sha256: str
+    windows: int
+    sequence_length: int
+
+
+class PruneResult(BaseModel):
+    """The outcome of `pruning_core.prune`. Parameters count tied weights once; perplexities are in `dtype`."""
+
+    recipe: OsscarRecipe | DepthRecipe
+    plan: Plan
+    removed_layers: list[int]
+    perplexity_before: float
+    perplexity_after: float
+    parameters_before: int
+    parameters_after: int
+    dtype: str
+    device: str
+    calibration: TextUsed
+    evaluation: TextUsed
+    layer_losses: list[LayerLoss]
+    candidates: list[Candidate]
+    seconds: float
+    peak_rss_bytes: int
+    versions: dict[str, str]

@@ -1,0 +1,151 @@
+"""The one interface through which algorithms visit a model: a decoder layer at a time.
+
+An algorithm never holds a whole model. It asks for layer i on the device, runs it, may give it back changed, and goes
+on. Whether the other layers are in memory meanwhile is this module's business alone.
+"""
+
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from pruning_core.models.description import Family
+
+TOKENS_PER_BATCH = 4096
+
+
+@dataclass
+class Stream:
+    """Hidden states on their way through the layers.
+
+    Attributes:
+        tokens: [windows, positions], the token ids.
+        hidden: [windows, positions, hidden size], the input of the next decoder layer.
+        calls: for each decoder layer, the keyword arguments the model gives it (masks, rotary embeddings).
+    """
+
+    tokens: Tensor
+    hidden: Tensor
+    calls: list[dict[str, Any]]
+
+    def run(self, layer: nn.Module, index: int, hidden: Tensor | None = None) -> Tensor:
+        """Run decoder layer `index` on the hidden states, or on others of the same shape."""
+        output = layer(self.hidden if hidden is None else hidden, **self.calls[index])
+        hidden_states: Tensor = output[0] if isinstance(output, tuple) else output
+        return hidden_states
+
+
+class LayeredModel(Protocol):
+    """A causal language model, one decoder layer at a time."""
+
+    family: Family
+
+    @property
+    def config(self) -> Any: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def __len__(self) -> int:
+        """Count the decoder layers."""
+
+    def open(self, index: int) -> AbstractContextManager[nn.Module]:
+        """Lend decoder layer `index` on the device."""
+
+    def store(self, index: int, layer: nn.Module) -> None:
+        """Take decoder layer `index` back, changed."""
+
+    def remove(self, indices: Collection[int]) -> None:
+        """Take decoder layers out; those behind move up."""
+
+    def embed(self, tokens: Tensor) -> Stream:
+        """Start a stream: [windows, positions] token ids to the first decoder layer's input."""
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """[…, hidden size] behind the last decoder layer to [1, tokens, vocabulary]."""
+
+
+class ResidentModel:
+    """A `LayeredModel` whose layers all stay on the device."""
+
+    def __init__(self, model: PreTrainedModel, family: Family) -> None:
+        self.model = model.eval()
+        self.family = family
+        parent, _, self._list_name = family.layers.rpartition(".")
+        self._parent = model.get_submodule(parent)
+
+    @property
+    def config(self) -> Any:
+        return self.model.config
+
+    @property
+    def device(self) -> torch.device:
+        device: torch.device = self.model.device
+        return device
+
+    @property
+    def _layers(self) -> nn.ModuleList:
+        layers = getattr(self._parent, self._list_name)
+        assert isinstance(layers, nn.ModuleList)  # noqa: S101  a family's description is wrong, not the user's input
+        return layers
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    @contextmanager
+    def open(self, index: int) -> Iterator[nn.Module]:
+        yield self._layers[index]
+
+    def store(self, index: int, layer: nn.Module) -> None:
+        self._layers[index] = layer
+
+    def remove(self, indices: Collection[int]) -> None:
+        kept = [layer for index, layer in enumerate(self._layers) if index not in indices]
+        setattr(self._parent, self._list_name, nn.ModuleList(kept))
+
+    def embed(self, tokens: Tensor) -> Stream:
+        tokens = tokens.to(self.device)
+        calls: list[dict[str, Any]] = []
+        inputs: list[Tensor] = []
+
+        def record(hidden_states: Tensor, **arguments: Any) -> Tensor:
+            inputs.append(hidden_states)
+            calls.append(arguments)
+            return hidden_states
+
+        with self._layers_doing(record):
+            self.model.base_model(input_ids=tokens, use_cache=False)
+        return Stream(tokens, inputs[0], calls)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        flat = hidden.reshape(1, -1, hidden.shape[-1])
+
+        def inject(*_: Any, **__: Any) -> Tensor:
+            return flat
+
+        # The model's own forward behind its layers: final norm, head, and whatever a family does to its logits.
+        with self._layers_doing(inject):
+            placeholder = torch.zeros(flat.shape[:2], dtype=torch.long, device=self.device)
+            logits: Tensor = self.model(input_ids=placeholder, use_cache=False).logits
+        return logits
+
+    @contextmanager
+    def _layers_doing(self, forward: Callable[..., Tensor]) -> Iterator[None]:
+        """Let every decoder layer do something else than decode, for a while."""
+        layers = list(self._layers)
+        try:
+            for layer in layers:
+                layer.forward = forward
+            yield
+        finally:
+            for layer in layers:
+                layer.__dict__.pop("forward", None)
+
+
+def batches(windows: Tensor) -> Iterator[Tensor]:
+    """Split [windows, positions] into batches of about `TOKENS_PER_BATCH` tokens."""
+    yield from windows.split(max(1, TOKENS_PER_BATCH // windows.shape[1]))

@@ -1,0 +1,98 @@
+"""The texts that calibrate and that measure."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from pydoc_data.topics import topics
+from typing import Literal
+
+from pruning_core import hub
+from pruning_core.errors import UnknownDatasetError
+from pruning_core.paths import Roots, allowed_path, looks_local
+
+Purpose = Literal["calibration", "evaluation"]
+
+WIKITEXT2_REPOSITORY = "Salesforce/wikitext"
+WIKITEXT2_CONFIG = "wikitext-2-raw-v1"
+
+
+@dataclass(frozen=True)
+class TextSource:
+    """A text that was found but not yet read.
+
+    Attributes:
+        name: as named by the user.
+        read: gives the whole text. It may need the network and the `datasets` package.
+        check: fails within seconds when `read` could not succeed.
+        local: whether `read` is cheap, so that the text can be tokenised just to count its tokens.
+    """
+
+    name: str
+    read: Callable[[], str]
+    check: Callable[[], None]
+    local: bool
+
+
+def find_text(field: str, name: str, purpose: Purpose, roots: Roots) -> TextSource:
+    """Find the text called `name`.
+
+    `builtin` and `wikitext2` have a part for each purpose, so that what measures never calibrated. A file is
+    one text, whatever the purpose.
+
+    Raises:
+        PathNotAllowedError: a path outside `roots`.
+        UnknownDatasetError: neither a known name nor an existing file.
+    """
+    if name == "builtin":
+        return TextSource(name, partial(_read_builtin, purpose), _nothing_to_check, local=True)
+    if name == "wikitext2":
+        return TextSource(
+            name,
+            partial(_read_wikitext2, field, purpose),
+            partial(hub.require_dataset, field, name, WIKITEXT2_REPOSITORY),
+            local=False,
+        )
+    if not looks_local(name):
+        raise UnknownDatasetError(
+            field,
+            name,
+            "there is no dataset of this name.",
+            "Use wikitext2, builtin, or the path of a text file.",
+        )
+    path = allowed_path(field, name, roots)
+    if not path.is_file():
+        raise UnknownDatasetError(field, name, "there is no such file.", "Name an existing UTF-8 text file.")
+    return TextSource(name, partial(_read_file, field, name, path), _nothing_to_check, local=True)
+
+
+def _nothing_to_check() -> None:
+    """A text that is already on this machine."""
+
+
+def _read_builtin(purpose: Purpose) -> str:
+    names = sorted(topics)
+    boundary = len(names) * 4 // 5
+    return "\n\n".join(
+        topics[name] for name in (names[:boundary] if purpose == "calibration" else names[boundary:])
+    )
+
+
+def _read_file(field: str, name: str, path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as unreadable:
+        raise UnknownDatasetError(
+            field, name, f"the file cannot be read as UTF-8 ({unreadable}).", "Name a plain text file."
+        ) from unreadable
+
+
+def _read_wikitext2(field: str, purpose: Purpose) -> str:
+    from datasets import load_dataset
+
+    split = "train" if purpose == "calibration" else "test"
+    try:
+        rows = load_dataset(WIKITEXT2_REPOSITORY, WIKITEXT2_CONFIG, split=split)
+    except hub.UNREACHABLE as error:
+        raise hub.unreachable(field, "wikitext2") from error
+    return "\n\n".join(rows["text"])

@@ -1,0 +1,45 @@
+"""A tokenised text cut into windows of equal length."""
+
+import random
+from collections.abc import Sequence
+
+from pruning_core.errors import TextTooShortError
+
+
+def count_windows(tokens: int, sequence_length: int) -> int:
+    return tokens // sequence_length
+
+
+def require_windows(
+    field: str, samples: int, tokens: int, sequence_length: int, *, at_most: bool = False
+) -> None:
+    """Refuse a text of `tokens` tokens (`at_most`: of no more than that) that cannot give `samples` windows.
+
+    Raises:
+        TextTooShortError: with the number of windows that would fit.
+    """
+    possible = count_windows(tokens, sequence_length)
+    if possible >= samples:
+        return
+    bound = "at most " if at_most else ""
+    raise TextTooShortError(
+        f"{field}.samples",
+        samples,
+        f"the text has {bound}{tokens} tokens, enough for {bound}{possible} windows of {sequence_length}.",
+        "Ask for fewer samples, a shorter sequence_length, or give a longer text.",
+    )
+
+
+def cut_windows(tokens: Sequence[int], sequence_length: int, samples: int | None = None) -> list[list[int]]:
+    """Cut `tokens` into the first `samples` non-overlapping windows; the rest that fills no window is left out."""
+    possible = count_windows(len(tokens), sequence_length)
+    wanted = possible if samples is None else min(samples, possible)
+    return [list(tokens[i * sequence_length : (i + 1) * sequence_length]) for i in range(wanted)]
+
+
+def draw_windows(tokens: Sequence[int], sequence_length: int, samples: int, seed: int) -> list[list[int]]:
+    """Draw `samples` of the text's non-overlapping windows, without replacement, in the text's order."""
+    windows = cut_windows(tokens, sequence_length)
+    # Not a secret: the seed is there so that the same request draws the same windows.
+    chosen = random.Random(seed).sample(range(len(windows)), samples)  # noqa: S311
+    return [windows[i] for i in sorted(chosen)]
