@@ -33,9 +33,13 @@ class Settings(BaseSettings):
         description="Folders that jobs may read models and texts from, separated by ':'",
     )
     device: str = Field(default="auto", description="Where the worker prunes: auto, cpu, cuda, cuda:1, …")
-    lease_seconds: float = Field(default=60, gt=0, description="A worker silent for this long has lost its job")
+    lease_seconds: float = Field(
+        default=60, gt=0, description="A worker silent for this long has lost its job"
+    )
     renew_seconds: float = Field(
-        default=3, gt=0, description="How often a worker renews its lease and looks whether the job was cancelled"
+        default=3,
+        gt=0,
+        description="How often a worker renews its lease and looks whether the job was cancelled",
     )
     max_attempts: int = Field(default=3, ge=1, description="A job whose worker died this often has failed")
     max_body_bytes: int = Field(default=65536, gt=0, description="The largest request body the API reads")
@@ -44,13 +48,6 @@ class Settings(BaseSettings):
     @classmethod
     def _split_roots(cls, value: object) -> object:
         return [part for part in value.split(":") if part] if isinstance(value, str) else value
-
-    @field_validator("database_url")
-    @classmethod
-    def _use_psycopg(cls, value: str) -> str:
-        """Accept the URL that hosting platforms print, which names no driver."""
-        scheme, separator, rest = value.partition("://")
-        return f"postgresql+psycopg://{rest}" if separator and scheme in {"postgres", "postgresql"} else value
 
     @property
     def registry_root(self) -> Path:

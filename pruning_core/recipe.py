@@ -1,8 +1,9 @@
 """A recipe: what to prune, how, and on which text. The part of a job that is science."""
 
+import unicodedata
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, field_validator
 
 
 class Strict(BaseModel):
@@ -11,10 +12,24 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+MAXIMUM_NAME_BYTES = 1024
+
+
+def _require_plain_name(value: str) -> str:
+    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in value):
+        raise ValueError("a name has no control characters")
+    if len(value.encode()) > MAXIMUM_NAME_BYTES:
+        raise ValueError(f"a name has at most {MAXIMUM_NAME_BYTES} bytes")
+    return value
+
+
+Name = Annotated[str, Field(min_length=1), AfterValidator(_require_plain_name)]
+
+
 class ModelReference(Strict):
     """A Hub id with a revision, or the path of a folder or a GGUF file."""
 
-    id: str = Field(min_length=1, max_length=1024)
+    id: Name
     revision: str | None = Field(
         default=None, min_length=1, max_length=200, description="Branch, tag or commit"
     )
@@ -23,10 +38,8 @@ class ModelReference(Strict):
 class CalibrationText(Strict):
     """The text whose activations decide what goes."""
 
-    dataset: str = Field(
+    dataset: Name = Field(
         default="wikitext2",
-        min_length=1,
-        max_length=1024,
         description="`wikitext2` (from the Hub), `builtin` (Python's own documentation), or a text file",
     )
     samples: int = Field(default=128, ge=1, le=1_000_000, strict=True, description="Windows to draw")
@@ -39,7 +52,9 @@ class CalibrationText(Strict):
 class EvaluationText(Strict):
     """The text on which perplexity is measured, before and after."""
 
-    dataset: str = Field(default="wikitext2", min_length=1, max_length=1024)
+    dataset: Name = Field(
+        default="wikitext2", description="As in `calibration`; the part that never calibrates"
+    )
     sequence_length: int = Field(default=2048, ge=16, le=10_000_000, strict=True)
     samples: int | None = Field(
         default=None,

@@ -1,0 +1,43 @@
+"""What routes are given: the parts of the running service."""
+
+from typing import Annotated, cast
+from uuid import UUID
+
+from fastapi import Depends, Query, Request
+from sqlalchemy import Engine
+
+from api.problems import InvalidRequestError
+from jobs.problem import field_error
+from jobs.queue import WakeUps
+from jobs.settings import Settings
+from jobs.store import Cursor, InvalidCursor
+
+
+def _settings(request: Request) -> Settings:
+    return cast("Settings", request.app.state.settings)
+
+
+def _engine(request: Request) -> Engine:
+    return cast("Engine", request.app.state.engine)
+
+
+def _wake_ups(request: Request) -> WakeUps:
+    return cast("WakeUps", request.app.state.wake_ups)
+
+
+def _cursor(cursor: Annotated[str | None, Query(max_length=200)] = None) -> Cursor | None:
+    try:
+        return Cursor.decode(cursor) if cursor is not None else None
+    except InvalidCursor as error:
+        reason, remedy = "this is not a cursor.", "Use the `next` of the page before, unchanged."
+        raise InvalidRequestError(
+            f"cursor: {reason} {remedy}", [field_error("cursor", cursor, reason, remedy)]
+        ) from error
+
+
+ServiceSettings = Annotated[Settings, Depends(_settings)]
+Database = Annotated[Engine, Depends(_engine)]
+Wake = Annotated[WakeUps, Depends(_wake_ups)]
+After = Annotated[Cursor | None, Depends(_cursor)]
+Limit = Annotated[int, Query(ge=1, le=200)]
+JobId = UUID

@@ -1,0 +1,30 @@
+"""What a job would cut and cost, without running it."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body
+
+from api.dependencies import ServiceSettings
+from api.examples import JOB_REQUESTS
+from api.problems import (
+    BodyTooLargeError,
+    InvalidRecipeError,
+    InvalidRequestError,
+    MalformedJsonError,
+    responses,
+)
+from api.schemas import JobRequest
+from pruning_core.estimate import Estimate, estimate
+from pruning_core.preflight import Preflight
+
+router = APIRouter(prefix="/estimates", tags=["estimates"])
+
+
+@router.post(
+    "", responses=responses(MalformedJsonError, BodyTooLargeError, InvalidRequestError, InvalidRecipeError)
+)
+def make_estimate(
+    request: Annotated[JobRequest, Body(openapi_examples=JOB_REQUESTS)], settings: ServiceSettings
+) -> Estimate:
+    """Work out channels, layers, parameters and bytes from the model's config alone."""
+    return estimate(Preflight(request, settings.local_roots))

@@ -1,0 +1,129 @@
+"""Submit, read, list, cancel."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Header, Query, Response, status
+
+from api.dependencies import After, Database, JobId, Limit, ServiceSettings, Wake
+from api.examples import JOB_REQUESTS
+from api.problems import (
+    BodyTooLargeError,
+    DestinationNotWritableError,
+    IdempotencyKeyReusedError,
+    InvalidRecipeError,
+    InvalidRequestError,
+    JobFinishedError,
+    JobNotFoundError,
+    MalformedJsonError,
+    responses,
+)
+from api.schemas import JobPage, JobRequest, JobSummary, JobView
+from jobs import store
+from jobs.models import MAX_KEY_BYTES
+from jobs.states import State
+from pruning_core.preflight import Preflight
+from registry.local import LocalRegistry, NotWritableError
+
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+
+
+@router.post(
+    "",
+    status_code=status.HTTP_201_CREATED,
+    responses={
+        200: {"model": JobSummary, "description": "The same request was submitted before under this key"},
+        **responses(
+            MalformedJsonError,
+            IdempotencyKeyReusedError,
+            BodyTooLargeError,
+            InvalidRequestError,
+            InvalidRecipeError,
+            DestinationNotWritableError,
+        ),
+    },
+)
+def submit_job(
+    request: Annotated[JobRequest, Body(openapi_examples=JOB_REQUESTS)],
+    response: Response,
+    settings: ServiceSettings,
+    database: Database,
+    wake: Wake,
+    idempotency_key: Annotated[
+        str | None, Header(min_length=1, max_length=MAX_KEY_BYTES, pattern=r"^[\x21-\x7e]+$")
+    ] = None,
+) -> JobSummary:
+    """Queue a pruning job.
+
+    Everything that can be known to be wrong is refused here: the model, its family, the cut, the texts, the
+    destination. With an `Idempotency-Key`, the same request sent twice is one job.
+    """
+    ready = Preflight(request, settings.local_roots)
+    ready.check_texts()
+    try:
+        LocalRegistry(settings.registry_root).require_writable()
+    except NotWritableError as error:
+        raise DestinationNotWritableError(f"{error} Tell the operator.") from error
+    submission = store.submit(
+        database,
+        ready.recipe.model_dump(mode="json"),
+        model=request.model.id,
+        method=request.method,
+        ratio=request.ratio,
+        dataset=request.evaluation.dataset,
+        idempotency_key=idempotency_key,
+        max_attempts=settings.max_attempts,
+    )
+    job = submission.job
+    if submission.created and wake.publish(job.id):
+        store.mark_woken(database, job.id)
+    response.headers["Location"] = f"/jobs/{job.id}"
+    if not submission.created:
+        response.status_code = status.HTTP_200_OK
+    return JobSummary.of(job)
+
+
+@router.get("", responses=responses(InvalidRequestError))
+def list_jobs(
+    database: Database,
+    after: After,
+    state: State | None = None,
+    model: Annotated[str | None, Query(max_length=1024)] = None,
+    method: Annotated[str | None, Query(pattern="^(osscar|depth)$")] = None,
+    limit: Limit = 50,
+) -> JobPage:
+    """List jobs, newest first. Follow `next` to see each exactly once, whatever arrives meanwhile."""
+    page = store.list_jobs(database, state=state, model=model, method=method, limit=limit, after=after)
+    return JobPage(
+        items=[JobSummary.of(job) for job in page.jobs], next=page.next.encode() if page.next else None
+    )
+
+
+@router.get("/{job_id}", responses=responses(JobNotFoundError, InvalidRequestError))
+def get_job(job_id: JobId, database: Database) -> JobView:
+    """Read one job: state, stage, progress, and every perplexity measured so far."""
+    job = store.get(database, job_id)
+    if job is None:
+        raise _not_found(job_id)
+    return JobView.with_events(job, store.events(database, job_id, JobView.EVENT_KINDS))
+
+
+@router.post(
+    "/{job_id}/cancel",
+    status_code=status.HTTP_202_ACCEPTED,
+    responses=responses(JobNotFoundError, JobFinishedError, InvalidRequestError),
+)
+def cancel_job(job_id: JobId, database: Database) -> JobSummary:
+    """Cancel a job: a queued one at once, a running one within seconds. Asking twice changes nothing."""
+    try:
+        job = store.request_cancel(database, job_id)
+    except store.AlreadyFinished as error:
+        raise JobFinishedError(
+            f"Job {job_id} is {error.job.state} and stays so. There is nothing to cancel."
+        ) from error
+    if job is None:
+        raise _not_found(job_id)
+    return JobSummary.of(job)
+
+
+def _not_found(job_id: JobId) -> JobNotFoundError:
+    return JobNotFoundError(f"There is no job {job_id}. GET /jobs lists those there are.")

@@ -1,0 +1,223 @@
+"""What the API takes and gives, as pydantic models; OpenAPI is made from them."""
+
+from datetime import datetime
+from typing import Annotated, Any, ClassVar, Literal, Self
+from uuid import UUID
+
+from pydantic import BaseModel, Field
+
+from jobs.models import Job, JobEvent
+from pruning_core.recipe import DepthRecipe, OsscarRecipe
+from registry.destination import LocalDestination
+
+
+class OsscarJobRequest(OsscarRecipe):
+    """Width pruning: each MLP keeps its most useful channels."""
+
+    destination: LocalDestination = LocalDestination()
+
+
+class DepthJobRequest(DepthRecipe):
+    """Depth pruning: a run of decoder layers goes."""
+
+    destination: LocalDestination = LocalDestination()
+
+
+JobRequest = Annotated[OsscarJobRequest | DepthJobRequest, Field(discriminator="method")]
+
+
+class PerplexityPoint(BaseModel):
+    """Perplexity of the model with its first `layer` layers pruned, on the first `windows` evaluation windows."""
+
+    layer: int
+    perplexity: float | None
+    windows: int
+
+
+class Candidate(BaseModel):
+    """Perplexity of the model without `layers`, on the calibration windows; null if it is not finite."""
+
+    layers: list[int]
+    perplexity: float | None
+
+
+class PerplexitySummary(BaseModel):
+    """Perplexity on the evaluation text, before and after; `ratio` is after / before."""
+
+    before: float | None
+    after: float | None
+    ratio: float | None
+    dataset: str
+    dtype: str | None
+
+
+class PerplexityReport(PerplexitySummary):
+    """The same, with what was measured on the way."""
+
+    points: list[PerplexityPoint]
+    candidates: list[Candidate]
+
+
+class Parameters(BaseModel):
+    """Parameters of the model, tied weights counted once."""
+
+    before: int | None
+    after: int | None
+    removed_share: float | None
+
+
+class JobSummary(BaseModel):
+    """A job as lists show it."""
+
+    id: UUID
+    state: Literal["queued", "running", "succeeded", "failed", "cancelled"]
+    stage: Literal["loading", "calibrating", "pruning", "evaluating", "publishing"] | None
+    progress: float
+    eta_seconds: int | None
+    attempt: int
+    cancel_requested: bool
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    request: dict[str, Any]
+    perplexity: PerplexitySummary
+    parameters: Parameters
+    cut: dict[str, Any] | None
+    artifact: dict[str, Any] | None
+    error: dict[str, Any] | None
+
+    @classmethod
+    def of(cls, job: Job) -> Self:
+        return cls(**_fields(job))
+
+
+class JobView(JobSummary):
+    """A job, with what it has measured so far."""
+
+    EVENT_KINDS: ClassVar = ("claimed", "perplexity", "candidate")
+
+    perplexity: PerplexityReport
+
+    @classmethod
+    def with_events(cls, job: Job, events: list[JobEvent]) -> Self:
+        points: list[PerplexityPoint] = []
+        candidates: list[Candidate] = []
+        for event in events:
+            match event.kind:
+                case "claimed":
+                    # A new attempt measures anew.
+                    points.clear()
+                    candidates.clear()
+                case "perplexity":
+                    points.append(PerplexityPoint(**event.data))
+                case "candidate":
+                    candidates.append(
+                        Candidate(layers=event.data["layers"], perplexity=event.data["perplexity"])
+                    )
+        fields = _fields(job)
+        fields["perplexity"] = {**fields["perplexity"], "points": points, "candidates": candidates}
+        return cls(**fields)
+
+
+class JobPage(BaseModel):
+    """Jobs, newest first; `next` is the cursor of the page behind, null on the last."""
+
+    items: list[JobSummary]
+    next: str | None
+
+
+class Result(BaseModel):
+    """What one pruning cost."""
+
+    job_id: UUID
+    model: str
+    method: str
+    ratio: float
+    perplexity_before: float
+    perplexity_after: float
+    perplexity_ratio: float
+    dataset: str
+    dtype: str
+    parameters_before: int
+    parameters_after: int
+    removed_share: float
+    cut: dict[str, Any]
+    artifact: str
+    location: str
+    bytes: int
+    seconds: float
+    finished_at: datetime
+
+    @classmethod
+    def of(cls, job: Job) -> Self:
+        fields = _fields(job)
+        perplexity, parameters, artifact = fields["perplexity"], fields["parameters"], fields["artifact"]
+        return cls(
+            job_id=job.id,
+            model=job.model,
+            method=job.method,
+            ratio=job.ratio,
+            perplexity_before=perplexity["before"],
+            perplexity_after=perplexity["after"],
+            perplexity_ratio=perplexity["ratio"],
+            dataset=perplexity["dataset"],
+            dtype=perplexity["dtype"],
+            parameters_before=parameters["before"],
+            parameters_after=parameters["after"],
+            removed_share=parameters["removed_share"],
+            cut=fields["cut"],
+            artifact=artifact["name"],
+            location=artifact["location"],
+            bytes=artifact["bytes"],
+            seconds=(fields["finished_at"] - fields["started_at"]).total_seconds(),
+            finished_at=fields["finished_at"],
+        )
+
+
+class ResultPage(BaseModel):
+    """Results, newest first."""
+
+    items: list[Result]
+    next: str | None
+
+
+class Readiness(BaseModel):
+    """Whether jobs can be accepted, and whether workers can be told at once."""
+
+    database: Literal["ok", "unreachable"]
+    broker: Literal["ok", "unreachable"]
+
+
+def _fields(job: Job) -> dict[str, Any]:
+    before, after = job.perplexity_before, job.perplexity_after
+    parameters_before, parameters_after = job.parameters_before, job.parameters_after
+    return {
+        "id": job.id,
+        "state": job.state.value,
+        "stage": job.stage.value if job.stage else None,
+        "progress": job.progress,
+        "eta_seconds": job.eta_seconds,
+        "attempt": job.attempt,
+        "cancel_requested": job.cancel_requested_at is not None,
+        "created_at": job.created_at,
+        "started_at": job.started_at,
+        "finished_at": job.finished_at,
+        "request": job.request,
+        "perplexity": {
+            "before": before,
+            "after": after,
+            "ratio": after / before if before and after else None,
+            "dataset": job.dataset,
+            "dtype": job.dtype,
+        },
+        "parameters": {
+            "before": parameters_before,
+            "after": parameters_after,
+            "removed_share": (parameters_before - parameters_after) / parameters_before
+            if parameters_before and parameters_after
+            else None,
+        },
+        "cut": job.cut,
+        "artifact": job.artifact,
+        "error": job.error,
+    }

@@ -1,0 +1,220 @@
+"""The job record and its events, as Postgres holds them.
+
+What a job may look like in each state is a CHECK here, so that a bug in the store is an error and never a
+row that lies. `migrations/` repeats this schema as history; a test holds the two equal.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Connection,
+    DateTime,
+    Double,
+    Enum,
+    ForeignKey,
+    Identity,
+    Index,
+    MetaData,
+    Text,
+    event,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from jobs.states import Stage, State
+
+# An index entry has to fit a third of an 8 KiB page, and these texts are indexed.
+MAX_MODEL_BYTES = 1024
+MAX_KEY_BYTES = 255
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "pk": "pk_%(table_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy's declarative attribute
+        datetime: DateTime(timezone=True),
+        dict[str, Any]: JSONB(none_as_null=True),
+        float: Double(),
+        str: Text(),
+    }
+
+
+def _words(enum: type[StrEnum]) -> Enum:
+    """Text and a CHECK: Alembic leaves native enum types behind on downgrade."""
+    return Enum(
+        enum,
+        name=enum.__name__.lower(),
+        native_enum=False,
+        create_constraint=True,
+        length=16,
+        values_callable=lambda members: [member.value for member in members],
+    )
+
+
+class Job(Base):
+    """One request to prune, from its submission to its result."""
+
+    __tablename__ = "jobs"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    state: Mapped[State] = mapped_column(_words(State))
+    stage: Mapped[Stage | None] = mapped_column(_words(Stage))
+    progress: Mapped[float]
+    eta_seconds: Mapped[int | None]
+
+    request: Mapped[dict[str, Any]]
+    request_digest: Mapped[str]
+    model: Mapped[str]
+    method: Mapped[str]
+    ratio: Mapped[float]
+    dataset: Mapped[str]
+    idempotency_key: Mapped[str | None]
+    submitted_by: Mapped[str]
+
+    # How many claims were not handed back: what `max_attempts` limits.
+    attempt: Mapped[int]
+    max_attempts: Mapped[int]
+    lease_token: Mapped[UUID | None]
+    lease_expires_at: Mapped[datetime | None]
+    worker: Mapped[str | None]
+    cancel_requested_at: Mapped[datetime | None]
+    available_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    woken_at: Mapped[datetime | None]
+
+    created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+    dtype: Mapped[str | None]
+    perplexity_before: Mapped[float | None]
+    perplexity_after: Mapped[float | None]
+    parameters_before: Mapped[int | None] = mapped_column(BigInteger)
+    parameters_after: Mapped[int | None] = mapped_column(BigInteger)
+    cut: Mapped[dict[str, Any] | None]
+    artifact: Mapped[dict[str, Any] | None]
+    error: Mapped[dict[str, Any] | None]
+
+    __table_args__ = (
+        CheckConstraint(
+            "num_nonnulls(lease_token, lease_expires_at, worker, stage)"
+            " = CASE WHEN state = 'running' THEN 4 ELSE 0 END",
+            name="lease_iff_running",
+        ),
+        CheckConstraint(
+            "eta_seconds IS NULL OR (state = 'running' AND eta_seconds >= 0)", name="eta_only_while_running"
+        ),
+        CheckConstraint(
+            "state <> 'queued' OR (attempt < max_attempts AND progress = 0 AND cancel_requested_at IS NULL)",
+            name="queued_is_claimable",
+        ),
+        CheckConstraint("state IN ('queued', 'cancelled') OR attempt >= 1", name="begun_was_claimed"),
+        CheckConstraint("attempt = 0 OR started_at IS NOT NULL", name="claimed_has_started"),
+        CheckConstraint(
+            "(finished_at IS NOT NULL) = (state IN ('succeeded', 'failed', 'cancelled'))",
+            name="finished_iff_terminal",
+        ),
+        CheckConstraint(
+            "state <> 'succeeded' OR (progress = 1 AND num_nulls(artifact, cut, dtype, perplexity_before,"
+            " perplexity_after, parameters_before, parameters_after) = 0)",
+            name="succeeded_is_complete",
+        ),
+        CheckConstraint(
+            "state = 'succeeded' OR num_nonnulls(artifact, cut, perplexity_after, parameters_after) = 0",
+            name="result_only_if_succeeded",
+        ),
+        CheckConstraint("(error IS NOT NULL) = (state = 'failed')", name="error_iff_failed"),
+        CheckConstraint(
+            "state <> 'cancelled' OR cancel_requested_at IS NOT NULL", name="cancel_was_requested"
+        ),
+        CheckConstraint("progress BETWEEN 0 AND 1", name="progress"),
+        CheckConstraint("max_attempts >= 1 AND attempt BETWEEN 0 AND max_attempts", name="attempt"),
+        CheckConstraint("method IN ('osscar', 'depth')", name="method"),
+        CheckConstraint("ratio > 0 AND ratio < 1", name="ratio"),
+        # Postgres sorts NaN above Infinity, so the upper bound refuses both.
+        CheckConstraint("perplexity_before > 0 AND perplexity_before < 'Infinity'", name="perplexity_before"),
+        CheckConstraint("perplexity_after > 0 AND perplexity_after < 'Infinity'", name="perplexity_after"),
+        CheckConstraint("parameters_before > 0", name="parameters_before"),
+        CheckConstraint(
+            "parameters_after > 0 AND parameters_after <= parameters_before", name="parameters_after"
+        ),
+        CheckConstraint("jsonb_typeof(request) = 'object'", name="request"),
+        CheckConstraint("jsonb_typeof(cut) = 'object'", name="cut"),
+        CheckConstraint("jsonb_typeof(artifact) = 'object'", name="artifact"),
+        CheckConstraint("jsonb_typeof(error) = 'object'", name="error"),
+        CheckConstraint("request_digest ~ '^[0-9a-f]{64}$'", name="request_digest"),
+        CheckConstraint(f"octet_length(model) BETWEEN 1 AND {MAX_MODEL_BYTES}", name="model"),
+        CheckConstraint(
+            f"octet_length(idempotency_key) BETWEEN 1 AND {MAX_KEY_BYTES}", name="idempotency_key"
+        ),
+        CheckConstraint(f"octet_length(submitted_by) BETWEEN 1 AND {MAX_KEY_BYTES}", name="submitted_by"),
+        Index(
+            "uq_jobs_idempotency_key",
+            "submitted_by",
+            "idempotency_key",
+            unique=True,
+            postgresql_where=text("idempotency_key IS NOT NULL"),
+        ),
+        Index("ix_jobs_queue", "created_at", "id", postgresql_where=text("state = 'queued'")),
+        Index("ix_jobs_lease_expires_at", "lease_expires_at", postgresql_where=text("state = 'running'")),
+        # Pages run from the newest job to the oldest: Postgres reads these backwards.
+        Index("ix_jobs_page", "created_at", "id"),
+        Index("ix_jobs_page_of_state", "state", "created_at", "id"),
+        Index("ix_jobs_page_of_model", "model", "created_at", "id"),
+        Index("ix_jobs_page_of_method", "method", "created_at", "id"),
+    )
+
+
+class JobEvent(Base):
+    """Something that happened to a job. Rows are only ever added."""
+
+    __tablename__ = "job_events"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id"))
+    attempt: Mapped[int]
+    at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    kind: Mapped[str]
+    data: Mapped[dict[str, Any]]
+
+    __table_args__ = (
+        CheckConstraint("attempt >= 0", name="attempt"),
+        CheckConstraint("kind <> ''", name="kind"),
+        CheckConstraint("jsonb_typeof(data) = 'object'", name="data"),
+        Index("ix_job_events_job_id", "job_id", "id"),
+    )
+
+
+_TRIGGERS = (
+    """\
+CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION USING
+        MESSAGE = TG_OP || ' refused, rows of ' || TG_TABLE_NAME || ' that tell the past never change',
+        ERRCODE = 'restrict_violation';
+END
+$$""",
+    """\
+CREATE TRIGGER finished_jobs_never_change BEFORE UPDATE OR DELETE ON jobs FOR EACH ROW
+WHEN (OLD.state IN ('succeeded', 'failed', 'cancelled')) EXECUTE FUNCTION refuse_change()""",
+    """\
+CREATE TRIGGER events_never_change BEFORE UPDATE OR DELETE ON job_events FOR EACH ROW
+EXECUTE FUNCTION refuse_change()""",
+)
+
+
+@event.listens_for(Base.metadata, "after_create")
+def _create_triggers(_metadata: MetaData, connection: Connection, **_options: Any) -> None:
+    for statement in _TRIGGERS:
+        connection.execute(text(statement))

@@ -1,0 +1,41 @@
+"""The only SQL of the project: one short transaction per function, one owner per state transition."""
+
+from jobs.store.cancelling import AlreadyFinished, request_cancel
+from jobs.store.cursors import Cursor, InvalidCursor
+from jobs.store.fencing import Lease, LeaseLost
+from jobs.store.finishing import cancelled, fail, succeed
+from jobs.store.health import ping
+from jobs.store.leasing import Renewal, claim, hand_back, renew
+from jobs.store.reading import Page, events, get, list_jobs
+from jobs.store.reconciling import Reconciliation, reconcile
+from jobs.store.reporting import Event, record
+from jobs.store.submitting import IdempotencyConflict, Submission, mark_woken, submit
+
+__all__ = [
+    "AlreadyFinished",
+    "Cursor",
+    "Event",
+    "IdempotencyConflict",
+    "InvalidCursor",
+    "Lease",
+    "LeaseLost",
+    "Page",
+    "Reconciliation",
+    "Renewal",
+    "Submission",
+    "cancelled",
+    "claim",
+    "events",
+    "fail",
+    "get",
+    "hand_back",
+    "list_jobs",
+    "mark_woken",
+    "ping",
+    "reconcile",
+    "record",
+    "renew",
+    "request_cancel",
+    "submit",
+    "succeed",
+]

@@ -1,0 +1,110 @@
+"""Nothing → queued."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Engine, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from jobs.database import transaction
+from jobs.models import Job
+from jobs.states import State
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """The job a request led to, and whether this call created it."""
+
+    job: Job
+    created: bool
+
+
+class IdempotencyConflict(Exception):  # noqa: N818 - says what happened
+    """The idempotency key already stands for another request."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(f"the idempotency key {job.idempotency_key!r} was first used for job {job.id}")
+        self.job = job
+
+
+def submit(
+    engine: Engine,
+    request: dict[str, Any],
+    *,
+    model: str,
+    method: str,
+    ratio: float,
+    dataset: str,
+    idempotency_key: str | None = None,
+    submitted_by: str = "anonymous",
+    max_attempts: int = 3,
+) -> Submission:
+    """Queue a job, or find the one that the same key and request queued before.
+
+    Args:
+        engine: The database.
+        request: The accepted request with its defaults filled in; the worker gets exactly this.
+        model: The model's label, for filters and lists. So are `method`, `ratio` and `dataset`.
+        method: `osscar` or `depth`.
+        ratio: What the request asks to remove.
+        dataset: The text that perplexity is measured on.
+        idempotency_key: Unique per submitter; a repeated post with it creates nothing.
+        submitted_by: Whose key it is.
+        max_attempts: How many lost workers make the job a failure.
+
+    Raises:
+        IdempotencyConflict: The key was used before with another request.
+    """
+    digest = _digest(request)
+    creation = (
+        insert(Job)
+        .values(
+            state=State.QUEUED,
+            progress=0.0,
+            request=request,
+            request_digest=digest,
+            model=model,
+            method=method,
+            ratio=ratio,
+            dataset=dataset,
+            idempotency_key=idempotency_key,
+            submitted_by=submitted_by,
+            attempt=0,
+            max_attempts=max_attempts,
+        )
+        # Waits for a concurrent post with the same key, so that its row is visible to the query below.
+        .on_conflict_do_nothing(
+            index_elements=[Job.submitted_by, Job.idempotency_key],
+            index_where=Job.idempotency_key.is_not(None),
+        )
+        .returning(Job)
+    )
+    first_use = select(Job).where(Job.submitted_by == submitted_by, Job.idempotency_key == idempotency_key)
+    with transaction(engine) as session:
+        if created := session.scalars(creation).one_or_none():
+            return Submission(created, created=True)
+        job = session.scalars(first_use).one()
+    if job.request_digest != digest:
+        raise IdempotencyConflict(job)
+    return Submission(job, created=False)
+
+
+def mark_woken(engine: Engine, job_id: UUID) -> None:
+    """Note that a wake-up was published, so that the reconciler waits before it publishes another.
+
+    Leaves the job queued; does nothing if a worker was faster and it no longer is.
+    """
+    with transaction(engine) as session:
+        session.execute(
+            update(Job)
+            .where(Job.id == job_id, Job.state == State.QUEUED)
+            .values(woken_at=func.clock_timestamp())
+        )
+
+
+def _digest(request: dict[str, Any]) -> str:
+    canonical = json.dumps(request, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()

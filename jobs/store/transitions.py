@@ -1,0 +1,61 @@
+"""The ways out of `running` that more than one room leads to. Each takes a job its caller has locked."""
+
+from datetime import timedelta
+from typing import Any, Final
+
+from sqlalchemy import func, update
+from sqlalchemy.orm import Session
+
+from jobs.models import Job
+from jobs.states import State
+from jobs.store import journal
+from jobs.store.json_values import storable
+
+RELEASED: Final[dict[str, None]] = {
+    "stage": None,
+    "eta_seconds": None,
+    "lease_token": None,
+    "lease_expires_at": None,
+    "worker": None,
+}
+
+
+def change(session: Session, job: Job, **values: Any) -> Job:
+    """Write to a locked job and read back what the database made of it."""
+    statement = update(Job).where(Job.id == job.id).values(**values).returning(Job)
+    reread = {"synchronize_session": False, "populate_existing": True}
+    return session.scalars(statement, execution_options=reread).one()
+
+
+def requeue(session: Session, job: Job, *, attempt: int, delay: timedelta) -> Job:
+    """Running → queued, with `attempt` claims counted and no claim before `delay` has passed."""
+    return change(
+        session,
+        job,
+        state=State.QUEUED,
+        attempt=attempt,
+        progress=0.0,
+        available_at=func.clock_timestamp() + delay,
+        **RELEASED,
+    )
+
+
+def cancel(session: Session, job: Job) -> Job:
+    """Running → cancelled. A CHECK refuses it if nobody asked for the cancel."""
+    job = change(session, job, state=State.CANCELLED, finished_at=func.clock_timestamp(), **RELEASED)
+    journal.append(session, job, "cancelled", {})
+    return job
+
+
+def fail(session: Session, job: Job, error: dict[str, Any]) -> Job:
+    """Running → failed, for the reason in the problem object `error`."""
+    job = change(
+        session,
+        job,
+        state=State.FAILED,
+        finished_at=func.clock_timestamp(),
+        error=storable(error),
+        **RELEASED,
+    )
+    journal.append(session, job, "failed", {"error": error})
+    return job

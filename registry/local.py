@@ -1,0 +1,109 @@
+"""The local registry: a folder in which a checkpoint appears whole or not at all."""
+
+import errno
+import os
+import shutil
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from registry.durable import sync, sync_tree
+from registry.manifest import MANIFEST_NAME, Manifest, ManifestFile, describe_files
+
+
+class Artifact(BaseModel):
+    """A published checkpoint: what a job's result points to.
+
+    `location` is what `from_pretrained` takes: the checkpoint's folder.
+    """
+
+    name: str
+    location: str
+    bytes: int
+    files: list[ManifestFile]
+
+
+class NameTakenError(RuntimeError):
+    """Another job has already published under this name."""
+
+
+class NotWritableError(RuntimeError):
+    """The registry's folder cannot be written to."""
+
+
+class LocalRegistry:
+    """Checkpoints under `root`: `root/<name>` for each, `root/.staging/<attempt>` while they are being written."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def require_writable(self) -> None:
+        """Check, by writing, that checkpoints can be published.
+
+        Raises:
+            NotWritableError: with the system's own words.
+        """
+        probe = self.root / ".staging" / f"probe-{os.getpid()}"
+        try:
+            probe.mkdir(parents=True, exist_ok=True)
+            probe.rmdir()
+        except OSError as error:
+            raise NotWritableError(f"The registry at {self.root} cannot be written to: {error}.") from error
+
+    def stage(self, job_id: str) -> Path:
+        """Give an empty folder to write a checkpoint into, on the same file system as its final place.
+
+        What an earlier attempt of the same job left there is deleted.
+        """
+        folder = self._staging(job_id)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        return folder
+
+    def discard(self, job_id: str) -> None:
+        """Delete what a job staged and did not publish."""
+        shutil.rmtree(self._staging(job_id), ignore_errors=True)
+
+    def publish(self, job_id: str, name: str) -> Artifact:
+        """Move what `job_id` staged to its final place: digest, write the manifest, flush, rename.
+
+        A job publishes once: when an earlier attempt of it came as far as the rename, what that one published is the
+        artifact, and what was staged now is deleted.
+
+        Raises:
+            NameTakenError: another job has published under `name`.
+        """
+        staged, final = self._staging(job_id), self.root / name
+        if not final.exists():
+            self._make_public(staged)
+            manifest = Manifest(name=name, job_id=job_id, files=describe_files(staged))
+            (staged / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
+            sync_tree(staged)
+            final.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                staged.rename(final)
+            except OSError as error:
+                # A twin of this attempt was quicker; its checkpoint is looked at below.
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                    raise
+            sync(final.parent)
+        artifact = self._published(name, job_id)
+        self.discard(job_id)
+        return artifact
+
+    def _published(self, name: str, job_id: str) -> Artifact:
+        folder = self.root / name
+        manifest = Manifest.model_validate_json((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
+        if manifest.job_id != job_id:
+            raise NameTakenError(f"{name} was published by job {manifest.job_id}.")
+        return Artifact(name=name, location=str(folder), bytes=manifest.bytes, files=manifest.files)
+
+    def _staging(self, job_id: str) -> Path:
+        return self.root / ".staging" / job_id
+
+    @staticmethod
+    def _make_public(folder: Path) -> None:
+        """Let everyone read what `save_pretrained` writes for its owner alone."""
+        for path in folder.rglob("*"):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        folder.chmod(0o755)

@@ -1,0 +1,139 @@
+from datetime import timedelta
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from sqlalchemy import func, select
+
+from jobs import store
+from jobs.models import Job
+from jobs.states import State
+from jobs.store import Event, Lease, Reconciliation
+from jobs.store.reconciling import RECONCILER_LOCK
+
+if TYPE_CHECKING:
+    from tests.jobs.conftest import Desk
+
+NOTHING = Reconciliation([], [], [], [])
+
+
+def _lose(desk: "Desk", lease: Lease) -> None:
+    desk.alter(lease.job_id, lease_expires_at=func.now() - timedelta(seconds=1))
+
+
+def _age(desk: "Desk", job_id: UUID, seconds: float) -> None:
+    moment = func.now() - timedelta(seconds=seconds)
+    desk.alter(job_id, created_at=moment, available_at=moment)
+
+
+def test_a_job_whose_worker_was_lost_is_queued_again_later(desk: "Desk") -> None:
+    lease = desk.start()
+    store.record(desk.engine, lease, [Event("progress", {"fraction": 0.5, "eta_seconds": 9})])
+    assert store.reconcile(desk.engine) == NOTHING
+    _lose(desk, lease)
+    assert store.reconcile(desk.engine).requeued == [lease.job_id]
+    job = desk.job(lease.job_id)
+    assert (job.state, job.attempt, job.progress, job.worker) == (State.QUEUED, 1, 0, None)
+    event = store.events(desk.engine, job.id)[-1]
+    assert (event.kind, event.attempt) == ("lease_expired", 1)
+    assert event.data == {"worker": "worker-1", "delay_seconds": 5}
+    assert store.claim(desk.engine, job.id, "worker-2", 60) is None
+    desk.alter(job.id, available_at=func.now())
+    assert desk.claim(job.id).attempt == 2
+
+
+def test_the_delay_doubles_up_to_five_minutes(desk: "Desk") -> None:
+    job = desk.submit(max_attempts=9)
+    delays = []
+    for _ in range(8):
+        _lose(desk, desk.claim(job.id))
+        store.reconcile(desk.engine)
+        requeued = desk.job(job.id)
+        event = store.events(desk.engine, job.id)[-1]
+        delays.append(event.data["delay_seconds"])
+        assert abs((requeued.available_at - event.at).total_seconds() - delays[-1]) < 1
+        desk.alter(job.id, available_at=func.now())
+    assert delays == [5, 10, 20, 40, 80, 160, 300, 300]
+
+
+def test_a_job_that_lost_its_last_worker_has_failed(desk: "Desk") -> None:
+    lease = desk.start(max_attempts=1)
+    _lose(desk, lease)
+    assert store.reconcile(desk.engine).failed == [lease.job_id]
+    job = desk.job(lease.job_id)
+    assert job.state == State.FAILED
+    assert job.error is not None
+    assert (job.error["type"], job.error["status"]) == ("/problems/worker-lost", 500)
+    assert "attempt 1 of 1" in job.error["detail"]
+    assert desk.kinds(job.id) == ["claimed", "failed"]
+
+
+def test_a_lost_job_that_was_to_be_cancelled_is(desk: "Desk") -> None:
+    lease = desk.start(max_attempts=1)
+    store.request_cancel(desk.engine, lease.job_id)
+    _lose(desk, lease)
+    assert store.reconcile(desk.engine).cancelled == [lease.job_id]
+    assert desk.job(lease.job_id).state == State.CANCELLED
+
+
+def test_one_reconciler_works_at_a_time(desk: "Desk") -> None:
+    lease, queued = desk.start(), desk.submit()
+    _age(desk, queued.id, 60)
+    _lose(desk, lease)
+    before = desk.snapshot()
+    with desk.engine.begin() as other:
+        other.execute(select(func.pg_advisory_xact_lock(RECONCILER_LOCK)))
+        assert store.reconcile(desk.engine) == NOTHING
+        assert desk.snapshot() == before
+    done = store.reconcile(desk.engine)
+    assert (done.requeued, done.to_wake) == ([lease.job_id], [queued.id])
+
+
+def test_a_job_that_somebody_is_writing_to_is_left_for_the_next_time(desk: "Desk") -> None:
+    lost, queued = desk.start(), desk.submit()
+    _age(desk, queued.id, 60)
+    _lose(desk, lost)
+    with desk.engine.begin() as other:
+        other.execute(select(Job.id).with_for_update())
+        assert store.reconcile(desk.engine) == NOTHING
+    assert store.reconcile(desk.engine).requeued == [lost.job_id]
+
+
+def test_old_queued_jobs_are_woken_oldest_first_once_per_interval(desk: "Desk") -> None:
+    young, old, older = desk.submit(), desk.submit(), desk.submit()
+    _age(desk, old.id, 60)
+    _age(desk, older.id, 90)
+    assert store.reconcile(desk.engine, wake_after_seconds=30).to_wake == [older.id, old.id]
+    assert store.reconcile(desk.engine, wake_after_seconds=30).to_wake == []
+    desk.alter(old.id, woken_at=func.now() - timedelta(seconds=31))
+    assert store.reconcile(desk.engine, wake_after_seconds=30).to_wake == [old.id]
+    assert desk.job(young.id).woken_at is None
+
+
+def test_a_wake_up_by_the_api_counts(desk: "Desk") -> None:
+    job = desk.submit()
+    _age(desk, job.id, 60)
+    store.mark_woken(desk.engine, job.id)
+    assert store.reconcile(desk.engine).to_wake == []
+
+
+def test_only_jobs_that_can_be_claimed_are_woken(desk: "Desk") -> None:
+    backing_off, running, finished = desk.submit(), desk.start(), desk.start()
+    desk.succeed(finished)
+    for job_id in (backing_off.id, running.job_id):
+        _age(desk, job_id, 60)
+    desk.alter(backing_off.id, available_at=func.now() + timedelta(seconds=30))
+    assert store.reconcile(desk.engine) == NOTHING
+
+
+def test_the_limit_takes_the_oldest(desk: "Desk") -> None:
+    queued = [desk.submit().id for _ in range(3)]
+    lost = [desk.start() for _ in range(3)]
+    for age, job_id in enumerate(queued):
+        _age(desk, job_id, 60 - age)
+    for lease in lost:
+        _lose(desk, lease)
+    first, second = (store.reconcile(desk.engine, limit=2) for _ in range(2))
+    assert first.to_wake == queued[:2]
+    assert first.requeued == [lease.job_id for lease in lost[:2]]
+    assert second.to_wake == queued[2:]
+    assert second.requeued == [lost[2].job_id]

@@ -1,0 +1,42 @@
+"""The Celery application: `celery -A worker.app worker --queues jobs`, `… --queues reconcile`, `… beat`."""
+
+import os
+import socket
+import threading
+from typing import Any
+from uuid import UUID
+
+from celery.signals import worker_shutting_down
+
+from jobs.database import connect
+from jobs.queue import RECONCILE, RUN_JOB, WakeUps, make_celery
+from jobs.settings import Settings
+from jobs.store import reconcile
+from worker.supervisor import run_job
+
+settings = Settings()  # every field comes from the environment
+app = make_celery(settings)
+engine = connect(settings)
+wake_ups = WakeUps(app)
+stopping = threading.Event()
+worker_name = f"{socket.gethostname()}:{os.getpid()}"
+
+
+@worker_shutting_down.connect
+def _stop(**_: Any) -> None:
+    # Celery waits for running tasks before it ends: this is what makes them end soon.
+    stopping.set()
+
+
+@app.task(name=RUN_JOB)
+def run(job_id: str) -> None:
+    """Run one job, if it is still queued: messages may be late or doubled."""
+    if not stopping.is_set():
+        run_job(engine, settings, UUID(job_id), worker_name, stopping)
+
+
+@app.task(name=RECONCILE)
+def reconcile_jobs() -> None:
+    """Find jobs whose worker is gone and jobs whose wake-up got lost."""
+    for job_id in reconcile(engine).to_wake:
+        wake_ups.publish(job_id)

@@ -1,0 +1,123 @@
+"""The process that prunes: one job, then it ends. The only place of the service where torch is imported.
+
+A process of its own, because torch can be killed for its memory, can crash inside a driver and never gives back all
+it took; because a CUDA context must not be forked; and because killing it is the one cancel that always works.
+"""
+
+import os
+import sys
+import threading
+import uuid
+from dataclasses import asdict
+from http import HTTPStatus
+from typing import TextIO
+
+import structlog
+import torch
+
+from jobs.problem import Problem, problem, recipe_problem
+from pruning_core import parse_recipe
+from pruning_core.errors import BrokenModelError, RecipeError
+from pruning_core.events import Event
+from pruning_core.pruning import prune
+from pruning_core.result import PruneResult
+from registry.card import checkpoint_name, write_card
+from registry.local import LocalRegistry
+from worker.assignment import FAILED, SUCCEEDED, Assignment, Message
+
+log = structlog.get_logger()
+
+
+def main() -> None:
+    """Read an assignment from standard input, prune, publish, and say how it went on standard output."""
+    lines = _take_standard_output()
+    assignment = Assignment.model_validate_json(sys.stdin.readline())
+    threading.Thread(target=_die_with_the_supervisor, daemon=True).start()
+
+    def tell(kind: str, data: dict[str, object]) -> None:
+        lines.write(Message(kind=kind, data=data).model_dump_json() + "\n")
+        lines.flush()
+
+    def on_event(event: Event) -> None:
+        tell(event.kind, asdict(event))
+
+    try:
+        recipe = parse_recipe(
+            {key: value for key, value in assignment.request.items() if key != "destination"}
+        )
+        registry = LocalRegistry(assignment.registry_root)
+        staged = registry.stage(assignment.job_id)
+        result = prune(
+            recipe, staged, roots=assignment.local_roots, device=assignment.device, on_event=on_event
+        )
+        tell("stage", {"stage": "publishing"})
+        write_card(staged, result)
+        name = checkpoint_name(recipe.model.id, recipe.method, recipe.ratio, assignment.job_id)
+        artifact = registry.publish(assignment.job_id, name)
+        tell(SUCCEEDED, {**_facts(result), "artifact": artifact.model_dump()})
+    except Exception as error:  # noqa: BLE001  whatever went wrong, the job must say so
+        tell(FAILED, _explain(error))
+
+
+def _take_standard_output() -> TextIO:
+    """Keep the standard output for messages; what libraries print there goes to the standard error."""
+    lines = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    return lines
+
+
+def _die_with_the_supervisor() -> None:
+    """End this process at once when nobody holds the other end of its standard input any more."""
+    sys.stdin.read()
+    os._exit(1)
+
+
+def _facts(result: PruneResult) -> dict[str, object]:
+    plan = result.plan
+    if result.removed_layers:
+        cut = {
+            "removed_layers": result.removed_layers,
+            "layers_before": plan.layers_before,
+            "layers_after": plan.layers_after,
+        }
+    else:
+        cut = {
+            "intermediate_size_before": plan.intermediate_size_before,
+            "intermediate_size_after": plan.intermediate_size_after,
+        }
+    return {
+        "perplexity_before": result.perplexity_before,
+        "perplexity_after": result.perplexity_after,
+        "parameters_before": result.parameters_before,
+        "parameters_after": result.parameters_after,
+        "dtype": result.dtype,
+        "cut": cut,
+    }
+
+
+def _explain(error: Exception) -> Problem:
+    if isinstance(error, RecipeError):
+        return recipe_problem(error)
+    if isinstance(error, BrokenModelError):
+        return problem("broken-model", "The model is not finite", HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
+    if isinstance(error, torch.OutOfMemoryError):
+        return problem(
+            "out-of-memory",
+            "Out of memory",
+            HTTPStatus.INSUFFICIENT_STORAGE,
+            "The device ran out of memory. Lower calibration.samples or calibration.sequence_length, "
+            "or ask for dtype bfloat16.",
+        )
+    incident = uuid.uuid4().hex
+    log.exception("the job failed unexpectedly", incident=incident)
+    return problem(
+        "internal",
+        "The pruning failed unexpectedly",
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        f"{type(error).__name__}; the worker's log has the details under incident {incident}.",
+        incident=incident,
+    )
+
+
+if __name__ == "__main__":
+    main()
