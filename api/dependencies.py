@@ -4,9 +4,9 @@ from typing import Annotated, cast
 from uuid import UUID
 
 from fastapi import Depends, Query, Request
-from sqlalchemy import Engine
 
 from api.problems import InvalidRequestError
+from jobs.database import Engine
 from jobs.problem import field_error
 from jobs.queue import WakeUps
 from jobs.settings import Settings

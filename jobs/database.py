@@ -9,6 +9,9 @@ from sqlalchemy.orm import Session
 
 from jobs.settings import Settings
 
+# `Engine` is the one name of SQLAlchemy's that the API needs, and it takes it from here.
+__all__ = ["Engine", "connect", "transaction"]
+
 CONNECT_TIMEOUT_SECONDS = "5"
 
 

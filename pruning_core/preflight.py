@@ -51,8 +51,8 @@ class Preflight:
         self.evaluation: TextSource = find_text(
             "evaluation.dataset", recipe.evaluation.dataset, "evaluation", roots
         )
-        _require_positions("calibration", recipe.calibration.sequence_length, self.config)
-        _require_positions("evaluation", recipe.evaluation.sequence_length, self.config)
+        require_positions("calibration", recipe.calibration.sequence_length, self.config)
+        require_positions("evaluation", recipe.evaluation.sequence_length, self.config)
 
     def check_texts(self) -> None:
         """Check that the texts answer and are long enough.
@@ -81,12 +81,12 @@ class Preflight:
             require_windows(field, samples, len(tokens.ids), sequence_length)
 
 
-@lru_cache(maxsize=8)
-def _tokenizer(file: Path) -> Tokenizer:
-    return Tokenizer.from_file(str(file))
+def require_positions(field: str, sequence_length: int, config: Config) -> None:
+    """Refuse windows that are longer than the model's positions.
 
-
-def _require_positions(field: str, sequence_length: int, config: Config) -> None:
+    Raises:
+        SequenceTooLongError: with how many positions there are.
+    """
     positions = config["max_position_embeddings"]
     if sequence_length > positions:
         raise SequenceTooLongError(
@@ -95,3 +95,8 @@ def _require_positions(field: str, sequence_length: int, config: Config) -> None
             f"the model has {positions} positions.",
             f"Use at most {positions}.",
         )
+
+
+@lru_cache(maxsize=8)
+def _tokenizer(file: Path) -> Tokenizer:
+    return Tokenizer.from_file(str(file))

@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass
 
 from pruning_core.events import OnEvent, Progress
+from pruning_core.models.description import Config, Family
 
 REPORT_EVERY_SECONDS = 0.5
 
@@ -23,13 +24,16 @@ class CostModel:
     solve: float
 
     @classmethod
-    def of(cls, *, layer_parameters: int, head_parameters: int, channels: int) -> "CostModel":
+    def of(cls, family: Family, config: Config) -> "CostModel":
+        """Work out the costs of a model of `family`."""
+        count, channels = family.count(config), config[family.width_field]
+        layer = count.layer_without_channels + channels * count.channel
         # A token costs a multiply-add per weight. The solver's Cholesky, inverse and downdates are about
         # 3 p³ multiply-adds in float64, each worth two in float32.
         return cls(
-            head=head_parameters / layer_parameters,
-            gram=channels**2 / layer_parameters,
-            solve=2 * 3 * channels**3 / layer_parameters,
+            head=config["vocab_size"] * config["hidden_size"] / layer,
+            gram=channels**2 / layer,
+            solve=2 * 3 * channels**3 / layer,
         )
 
 

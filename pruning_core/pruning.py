@@ -63,12 +63,7 @@ def prune(
     parameters_before = loaded.num_parameters()
     dtype = str(loaded.dtype).removeprefix("torch.")
 
-    count = ready.family.count(ready.config)
-    costs = CostModel.of(
-        layer_parameters=count.layer_without_channels + count.channel * ready.plan.intermediate_size_before,
-        head_parameters=model.config.vocab_size * model.config.hidden_size,
-        channels=ready.plan.intermediate_size_before,
-    )
+    costs = CostModel.of(ready.family, ready.config)
     job = _cost(ready.plan, recipe, calibration.windows.numel(), evaluation.windows.numel(), costs)
     probe = plan_probe(len(model), evaluation.used, costs, job)
     meter = Meter(costs, job + probe.cost, on_event)

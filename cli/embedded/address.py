@@ -1,0 +1,48 @@
+import errno
+import socket
+
+from cli.embedded.errors import AddressError
+
+DEFAULT_PORT = 8000
+_TRIES = 100
+
+
+def choose_port(host: str, wanted: int | None) -> int:
+    """Return the wanted port, or the first free one from 8000 on when none is wanted.
+
+    Raises:
+        AddressError: The wanted port is taken, or `host` is no address of this machine.
+    """
+    if wanted is not None:
+        if not _is_free(host, wanted):
+            raise AddressError(
+                f"Port {wanted} on {host} is taken by another program. Give another one with --port, "
+                "or leave --port out and a free one is found."
+            )
+        return wanted
+    for port in range(DEFAULT_PORT, DEFAULT_PORT + _TRIES):
+        if _is_free(host, port):
+            return port
+    raise AddressError(
+        f"All ports from {DEFAULT_PORT} to {DEFAULT_PORT + _TRIES - 1} on {host} are taken. Give one with --port."
+    )
+
+
+def url_of(host: str, port: int) -> str:
+    """Return the URL under which this machine itself reaches the API."""
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - read, not bound
+    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+
+
+def _is_free(host: str, port: int) -> bool:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            # As uvicorn does: connections that are still closing do not take the port.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            return False
+        raise AddressError(f"Cannot listen on {host}, port {port}: {error.strerror}") from error
+    return True

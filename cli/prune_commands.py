@@ -1,0 +1,188 @@
+"""`secateur prune | estimate | evaluate`: the library in this process, without any service."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import Progress as Bars
+
+from cli import options
+from cli.console import explaining_errors, out, print_json
+from cli.display import change, live_progress
+from pruning_core import parse_recipe
+from pruning_core.estimate import estimate as estimate_recipe
+from pruning_core.events import DenseMeasured, Event, PerplexityPoint, Progress, StageStarted
+from pruning_core.model_source import find_model
+from pruning_core.models.registry import describe
+from pruning_core.preflight import Preflight
+from pruning_core.recipe import EvaluationText, ModelReference
+
+METHOD_HELP = "What to cut: channels or layers."
+
+
+def prune(
+    model: options.Model,
+    method: Annotated[options.Method, typer.Option(help=METHOD_HELP)],
+    ratio: options.Ratio,
+    output: Annotated[Path, typer.Option(help="Folder for the checkpoint; new or empty.")],
+    ratio_of: options.RatioOf = None,
+    revision: options.Revision = None,
+    calibration: options.Calibration = "wikitext2",
+    samples: options.Samples = 128,
+    sequence_length: options.SequenceLength = 2048,
+    seed: options.Seed = 0,
+    evaluation: options.Evaluation = "wikitext2",
+    evaluation_sequence_length: options.EvaluationLength = 2048,
+    evaluation_samples: options.EvaluationSamples = None,
+    damping: options.Damping = None,
+    width_multiple: options.WidthMultiple = None,
+    dtype: options.Dtype = "auto",
+    device: options.Device = "auto",
+    as_json: options.AsJson = False,
+) -> None:
+    """Prune a model in this process and write the checkpoint to a folder."""
+    body = options.request(
+        model,
+        revision,
+        method,
+        ratio,
+        ratio_of=ratio_of,
+        calibration=calibration,
+        samples=samples,
+        sequence_length=sequence_length,
+        seed=seed,
+        evaluation=evaluation,
+        evaluation_sequence_length=evaluation_sequence_length,
+        evaluation_samples=evaluation_samples,
+        damping=damping,
+        width_multiple=width_multiple,
+        dtype=dtype,
+    )
+    with explaining_errors():
+        recipe = parse_recipe(body)
+        # Before torch is imported, so that what cannot work is said at once.
+        Preflight(recipe, roots=None).check_texts()
+
+        from pruning_core.pruning import prune as prune_recipe
+        from registry.card import write_card
+
+        with live_progress(visible=not as_json) as bars:
+            result = prune_recipe(recipe, output, device=device, on_event=_Drawing(bars, method.value))
+        write_card(output, result)
+    facts: dict[str, Any] = result.model_dump(mode="json")
+    facts |= {"output": str(output)}
+    if method is options.Method.OSSCAR:
+        facts |= {"intermediate_size": result.plan.intermediate_size_after}
+    if as_json:
+        print_json(facts)
+        return
+    out.print(
+        f"PPL {change(result.perplexity_before, result.perplexity_after, '.4f')} "
+        f"({result.evaluation.windows} windows of {result.evaluation.sequence_length}, {result.dtype}), "
+        f"parameters {change(result.parameters_before, result.parameters_after, ',')}, {result.seconds:.0f} s. "
+        f"Checkpoint: {output}",
+        soft_wrap=True,
+    )
+
+
+def estimate(
+    model: options.Model,
+    method: Annotated[options.Method, typer.Option(help=METHOD_HELP)],
+    ratio: Annotated[float | None, typer.Option(help="Share to remove, between 0 and 1.")] = None,
+    layers: Annotated[int | None, typer.Option(help="depth: how many layers, instead of a ratio.")] = None,
+    ratio_of: options.RatioOf = None,
+    revision: options.Revision = None,
+    samples: options.Samples = 128,
+    sequence_length: options.SequenceLength = 2048,
+    width_multiple: options.WidthMultiple = None,
+    dtype: options.Dtype = "auto",
+    as_json: options.AsJson = False,
+) -> None:
+    """Say what a job would cut and take, from the model's config alone."""
+    if (ratio is None) == (layers is None) or (layers is not None and method is not options.Method.DEPTH):
+        raise typer.BadParameter("give --ratio, or with --method depth --layers instead")
+    with explaining_errors():
+        if layers is not None:
+            source = find_model(ModelReference(id=options.absolute(model), revision=revision), roots=None)
+            family, config = describe(source.config, model)
+            ratio = layers / config[family.depth_field]
+        assert ratio is not None  # noqa: S101  one of the two was given
+        body = options.request(
+            model,
+            revision,
+            method,
+            ratio,
+            ratio_of=ratio_of,
+            calibration="builtin",
+            samples=samples,
+            sequence_length=sequence_length,
+            seed=0,
+            evaluation="builtin",
+            evaluation_sequence_length=sequence_length,
+            evaluation_samples=None,
+            damping=None,
+            width_multiple=width_multiple,
+            dtype=dtype,
+        )
+        result = estimate_recipe(Preflight(parse_recipe(body), roots=None)).model_dump()
+    if as_json:
+        print_json(result)
+        return
+    for name, value in result.items():
+        shown = (
+            f"{value:.4%}" if name == "removed_share" else f"{value:,}" if isinstance(value, int) else value
+        )
+        out.print(f"{name:<26} {shown}")
+
+
+def evaluate(
+    model: options.Model,
+    text: Annotated[str, typer.Option(help="wikitext2, builtin, or a text file.")] = "wikitext2",
+    sequence_length: Annotated[int, typer.Option(help="Tokens in a window.")] = 2048,
+    samples: Annotated[int | None, typer.Option(help="Only the first windows; all by default.")] = None,
+    revision: options.Revision = None,
+    dtype: options.Dtype = "auto",
+    device: options.Device = "auto",
+    as_json: options.AsJson = False,
+) -> None:
+    """Measure a model's perplexity."""
+    with explaining_errors():
+        reference = ModelReference(id=options.absolute(model), revision=revision)
+        asked = EvaluationText(
+            dataset=options.absolute(text), sequence_length=sequence_length, samples=samples
+        )
+
+        from pruning_core.evaluation import evaluate as evaluate_model
+
+        with live_progress(visible=not as_json) as bars:
+            result = evaluate_model(
+                reference, asked, dtype=dtype, device=device, on_event=_Drawing(bars, "evaluate")
+            )
+    if as_json:
+        print_json(result.model_dump(mode="json"))
+        return
+    out.print(
+        f"PPL {result.perplexity:.4f} ({result.text.windows} windows of {result.text.sequence_length}, "
+        f"{result.dtype}), {result.seconds:.0f} s"
+    )
+
+
+class _Drawing:
+    """Draws a run of the library as it goes."""
+
+    def __init__(self, bars: Bars, title: str) -> None:
+        self._bars = bars
+        self._task = bars.add_task(title, total=1.0, stage="loading", perplexity="", eta_seconds=None)
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case StageStarted(stage):
+                self._bars.update(self._task, stage=stage)
+            case Progress(fraction, eta_seconds):
+                self._bars.update(self._task, completed=fraction, eta_seconds=eta_seconds)
+            case DenseMeasured(perplexity):
+                self._bars.update(self._task, perplexity=f"PPL {perplexity:.2f} unpruned")
+            case PerplexityPoint(layer, perplexity):
+                self._bars.update(self._task, perplexity=f"PPL {perplexity:.2f} after {layer} layers")
+            case _:
+                pass

@@ -1,0 +1,84 @@
+"""Perplexity of a model as it is."""
+
+import time
+
+from pydantic import BaseModel
+
+from pruning_core import checkpoint
+from pruning_core.calibration import evaluation_windows
+from pruning_core.devices import find_device
+from pruning_core.events import OnEvent, ignore
+from pruning_core.model_source import find_model
+from pruning_core.models.registry import describe
+from pruning_core.paths import Roots
+from pruning_core.perplexity import mean_loss, perplexity_of
+from pruning_core.preflight import require_positions
+from pruning_core.progress import CostModel, Meter
+from pruning_core.provenance import peak_rss_bytes
+from pruning_core.recipe import EvaluationText, ModelReference
+from pruning_core.result import TextUsed
+from pruning_core.streaming import ResidentModel
+from pruning_core.text_source import find_text
+
+
+class EvaluationResult(BaseModel):
+    """A perplexity, and on what it was measured."""
+
+    model: ModelReference
+    perplexity: float
+    parameters: int
+    text: TextUsed
+    dtype: str
+    device: str
+    seconds: float
+    peak_rss_bytes: int
+
+
+def evaluate(
+    model: ModelReference,
+    text: EvaluationText,
+    *,
+    dtype: str = "auto",
+    device: str = "auto",
+    roots: Roots = None,
+    on_event: OnEvent = ignore,
+) -> EvaluationResult:
+    """Measure the perplexity of a model.
+
+    Args:
+        model: which.
+        text: on what, in windows of what length.
+        dtype: `auto` for the checkpoint's own.
+        device: `auto`, `cpu`, `cuda`, …
+        roots: folders that local paths must lie under; None for anywhere.
+        on_event: called with `Progress` events.
+
+    Raises:
+        RecipeError: the model or the text cannot be used; raised before the weights are read.
+        BrokenModelError: the model's weights or activations are not finite.
+    """
+    started = time.monotonic()
+    where = find_device(device)
+    source = find_model(model, roots)
+    family, config = describe(source.config, model.id)
+    require_positions("evaluation", text.sequence_length, config)
+    prepared = evaluation_windows(
+        text,
+        find_text("evaluation.dataset", text.dataset, "evaluation", roots),
+        checkpoint.load_tokenizer(source),
+    )
+    loaded = checkpoint.load_model(source, dtype, where)
+    layered = ResidentModel(loaded, family)
+    costs = CostModel.of(family, config)
+    tokens = prepared.windows.numel()
+    meter = Meter(costs, tokens * (len(layered) + costs.head), on_event)
+    return EvaluationResult(
+        model=source.reference,
+        perplexity=perplexity_of(mean_loss(layered, prepared.windows, meter), "the model"),
+        parameters=loaded.num_parameters(),
+        text=prepared.used,
+        dtype=str(loaded.dtype).removeprefix("torch."),
+        device=str(where),
+        seconds=time.monotonic() - started,
+        peak_rss_bytes=peak_rss_bytes(),
+    )

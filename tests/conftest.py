@@ -1,0 +1,95 @@
+"""Real parts for every test: a Postgres and a Valkey for the session, tiny models with real layouts."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+
+import psycopg
+import pytest
+from sqlalchemy import Engine, make_url
+
+from cli.embedded.postgres import EmbeddedPostgres
+from cli.embedded.valkey import EmbeddedValkey
+from jobs.database import connect
+from migrations import upgrade
+from tests.tiny_models import make_tiny_llama, make_tiny_qwen2
+
+# Nothing in the tests may wait for a network, wherever they run.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+_numbers = count(1)
+
+
+class PostgresServer:
+    """A running Postgres that hands out databases."""
+
+    def __init__(self, embedded: EmbeddedPostgres) -> None:
+        self._embedded = embedded
+
+    @contextmanager
+    def database(self, template: str | None = None) -> Iterator[str]:
+        """Give the URL of a new database, and drop it afterwards."""
+        name = f"test_{next(_numbers)}"
+        self._embedded.create_database(name, template)
+        yield self._embedded.url_of(name)
+        self.execute(f'drop database "{name}" with (force)')
+
+    def execute(self, statement: str) -> None:
+        url = make_url(self._embedded.url_of("postgres")).set(drivername="postgresql")
+        with psycopg.connect(url.render_as_string(hide_password=False), autocommit=True) as connection:
+            connection.execute(statement)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    with EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), durable=False) as embedded:
+        server = PostgresServer(embedded)
+        # Far from UTC, so that a time that is read in the server's zone shows.
+        server.execute("alter system set timezone = 'Asia/Kolkata'")
+        server.execute("select pg_reload_conf()")
+        yield server
+
+
+@pytest.fixture(scope="session")
+def migrated(server: PostgresServer) -> Iterator[str]:
+    """The name of a database that the others are copied from."""
+    with server.database() as url:
+        upgrade(url)
+        yield str(make_url(url).database)
+
+
+@pytest.fixture
+def database_url(server: PostgresServer, migrated: str) -> Iterator[str]:
+    with server.database(migrated) as url:
+        yield url
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    engine = connect(database_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def broker_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with EmbeddedValkey(tmp_path_factory.mktemp("valkey")) as valkey:
+        yield valkey.url
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the tiny models, the one that jobs may read in tests."""
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(models: Path) -> Path:
+    return make_tiny_llama(models / "tiny-llama")
+
+
+@pytest.fixture(scope="session")
+def tiny_qwen2(models: Path) -> Path:
+    return make_tiny_qwen2(models / "tiny-qwen2")

@@ -1,0 +1,67 @@
+"""Checkpoints of real families, small enough to be pruned in a second, with a real tokenizer."""
+
+from functools import cache
+from pathlib import Path
+from pydoc_data.topics import topics
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
+
+VOCABULARY = 512
+SIZES: dict[str, Any] = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 256,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 128,
+    "pad_token_id": 0,
+    "bos_token_id": 0,
+    "eos_token_id": 0,
+}
+
+
+def make_tiny_llama(folder: Path, **changes: Any) -> Path:
+    return _save(LlamaForCausalLM, LlamaConfig(**SIZES | changes), folder)
+
+
+def make_tiny_qwen2(folder: Path, **changes: Any) -> Path:
+    return _save(Qwen2ForCausalLM, Qwen2Config(**SIZES | changes), folder)
+
+
+def _save(kind: type[PreTrainedModel], config: Any, folder: Path) -> Path:
+    torch.manual_seed(0)
+    model = kind(config)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            # As from_config makes them, layers hardly change what passes through and biases are zero: no test
+            # would notice a layer or a bias lost.
+            if parameter.ndim > 1:
+                parameter.mul_(8)
+            elif name.endswith("bias"):
+                parameter.normal_()
+    model.save_pretrained(folder)
+    PreTrainedTokenizerFast(tokenizer_object=_tokenizer(), pad_token="<pad>").save_pretrained(folder)
+    return folder
+
+
+@cache
+def _tokenizer() -> Tokenizer:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY, special_tokens=["<pad>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+    )
+    tokenizer.train_from_iterator([topics[name] for name in sorted(topics)[:10]], trainer)
+    return tokenizer
