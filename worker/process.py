@@ -30,8 +30,7 @@ class ChildProcess:
             text=True,
             encoding="utf-8",
             start_new_session=True,
-            # Bars are for terminals; in a log they are a line per step.
-            env={**os.environ, "TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"},
+            env=_environment(),
         )
         self._messages: queue.Queue[Message | None] = queue.Queue()
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -91,3 +90,12 @@ class ChildProcess:
                 # Half a line: the child was killed while it wrote it.
                 break
         self._messages.put(None)
+
+
+def _environment() -> dict[str, str]:
+    """Ours, without the way to the database and the broker, which a process that runs model code must not have."""
+    inherited = {
+        name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL")
+    }
+    # Bars are for terminals; in a log they are a line per step.
+    return {**inherited, "TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}

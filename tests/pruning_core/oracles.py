@@ -1,0 +1,28 @@
+"""The slow and obvious way, in float64, to compare with."""
+
+import torch
+from torch import Tensor
+
+
+def eliminate_one_at_a_time(hessian: Tensor, targets: Tensor, keep: int) -> list[int]:
+    """Remove the channel whose removal costs least, solving the whole problem anew for every candidate."""
+    kept = list(range(len(hessian)))
+    while len(kept) > keep:
+        costs = [objective(hessian, targets, [k for k in kept if k != channel]) for channel in kept]
+        del kept[int(torch.tensor(costs).argmin())]
+    return kept
+
+
+def objective(hessian: Tensor, targets: Tensor, kept: list[int]) -> float:
+    """tr(Wᵀ H W) − 2 tr(Wᵀ G) at the best W on the channels `kept`, which is −tr(G_Sᵀ H_SS⁻¹ G_S)."""
+    best = torch.linalg.solve(hessian[kept][:, kept], targets[kept])
+    return -(targets[kept] * best).sum().item()
+
+
+def random_problem(channels: int, outputs: int, tokens: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Correlated activations' Gram matrix, [channels, channels], and a consumer, [channels, outputs]."""
+    generator = torch.Generator().manual_seed(seed)
+    mixing = torch.randn(channels, channels, generator=generator, dtype=torch.float64)
+    activations = torch.randn(tokens, channels, generator=generator, dtype=torch.float64) @ mixing
+    weight = torch.randn(channels, outputs, generator=generator, dtype=torch.float64)
+    return activations.T @ activations, weight

@@ -1,0 +1,62 @@
+"""The processes themselves: who imports what, who dies with whom."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+
+from jobs.settings import Settings
+from tests.worker.conftest import Bench, eventually
+
+SUPERVISE = """
+import sys, threading
+from uuid import UUID
+from jobs.database import connect
+from jobs.settings import Settings
+from worker.supervisor import run_job
+settings = Settings()
+run_job(connect(settings), settings, UUID(sys.argv[1]), "test-worker", threading.Event())
+"""
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    return {
+        **os.environ,
+        "DATABASE_URL": settings.database_url,
+        "REDIS_URL": settings.redis_url,
+        "SECATEUR_DATA_DIR": str(settings.data_dir),
+        "SECATEUR_LOCAL_ROOTS": str(settings.local_roots[0]),
+    }
+
+
+def test_the_supervisor_starts_without_torch(settings: Settings) -> None:
+    check = "import worker.app, sys; assert not {'torch', 'transformers'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", check], check=True, env=environment(settings))
+
+
+def test_the_child_dies_when_its_supervisor_is_killed_by_signal_9(
+    bench: Bench, settings: Settings, slow_llama: Path
+) -> None:
+    job_id = bench.submit(slow_llama, samples=600)
+    command = [sys.executable, "-c", SUPERVISE, str(job_id)]
+    supervisor = psutil.Popen(command, env=environment(settings))
+    eventually(lambda: bench.job(job_id).stage == "pruning", seconds=60)
+    family = supervisor.children(recursive=True)
+    assert any("worker.child" in process.cmdline() for process in family)
+    supervisor.send_signal(signal.SIGKILL)
+    supervisor.wait()
+    eventually(lambda: not any(process.is_running() for process in family), seconds=5)
+
+
+def test_the_child_knows_no_way_to_the_database(bench: Bench, slow_llama: Path) -> None:
+    os.environ["DATABASE_URL"] = os.environ["REDIS_URL"] = "planted"
+    try:
+        job_id = bench.submit(slow_llama, samples=600)
+        with bench.running(job_id) as child:
+            assert "planted" not in child.environ().values()
+            child.kill()
+    finally:
+        del os.environ["DATABASE_URL"], os.environ["REDIS_URL"]
