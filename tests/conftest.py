@@ -14,6 +14,7 @@ from cli.embedded.postgres import EmbeddedPostgres
 from cli.embedded.valkey import EmbeddedValkey
 from jobs.database import connect
 from migrations import upgrade
+from tests.running_service import Service, run_service
 from tests.tiny_models import make_tiny_llama, make_tiny_qwen2
 
 # Nothing in the tests may wait for a network, wherever they run.
@@ -93,3 +94,17 @@ def tiny_llama(models: Path) -> Path:
 @pytest.fixture(scope="session")
 def tiny_qwen2(models: Path) -> Path:
     return make_tiny_qwen2(models / "tiny-qwen2")
+
+
+@pytest.fixture(scope="session")
+def slow_llama(models: Path) -> Path:
+    """A model that takes some seconds to prune, so that something can happen meanwhile."""
+    return make_tiny_llama(
+        models / "slow-llama", num_hidden_layers=24, hidden_size=128, intermediate_size=1024
+    )
+
+
+@pytest.fixture(scope="session")
+def service(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with run_service(tmp_path_factory.mktemp("service"), models) as service:
+        yield service

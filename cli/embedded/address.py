@@ -8,21 +8,22 @@ _TRIES = 100
 
 
 def choose_port(host: str, wanted: int | None) -> int:
-    """Return the wanted port, or the first free one from 8000 on when none is wanted.
+    """Return the wanted port (0: any free one), or the first free one from 8000 on when none is wanted.
 
     Raises:
         AddressError: The wanted port is taken, or `host` is no address of this machine.
     """
     if wanted is not None:
-        if not _is_free(host, wanted):
+        port = _bind(host, wanted)
+        if port is None:
             raise AddressError(
                 f"Port {wanted} on {host} is taken by another program. Give another one with --port, "
                 "or leave --port out and a free one is found."
             )
-        return wanted
-    for port in range(DEFAULT_PORT, DEFAULT_PORT + _TRIES):
-        if _is_free(host, port):
-            return port
+        return port
+    for candidate in range(DEFAULT_PORT, DEFAULT_PORT + _TRIES):
+        if _bind(host, candidate) is not None:
+            return candidate
     raise AddressError(
         f"All ports from {DEFAULT_PORT} to {DEFAULT_PORT + _TRIES - 1} on {host} are taken. Give one with --port."
     )
@@ -34,15 +35,17 @@ def url_of(host: str, port: int) -> str:
     return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
 
 
-def _is_free(host: str, port: int) -> bool:
+def _bind(host: str, port: int) -> int | None:
+    """Bind for a moment, and tell to which port; None if it is taken."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
             # As uvicorn does: connections that are still closing do not take the port.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
+            bound: int = probe.getsockname()[1]
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            return False
+            return None
         raise AddressError(f"Cannot listen on {host}, port {port}: {error.strerror}") from error
-    return True
+    return bound

@@ -57,13 +57,17 @@ def compose_services(around: Surroundings) -> list[Service]:
         *("--timeout-graceful-shutdown", "5"),
     ]
     celery = ["celery", "-A", "worker.app"]
-    worker = [*celery, "worker", "--loglevel", "INFO", "--without-gossip", "--without-mingle"]
+    worker = [*celery, "worker", "--without-gossip", "--without-mingle"]
     jobs = [
-        *worker,
-        *("--queues", "jobs", "--hostname", "jobs@%h", "--pool", "threads", "--concurrency", "1"),
+        *(*worker, "--loglevel", "INFO", "--queues", "jobs", "--hostname", "jobs@%h"),
+        *("--pool", "threads", "--concurrency", "1"),
     ]
-    reconcile = [*worker, *("--queues", "reconcile", "--hostname", "reconcile@%h", "--pool", "solo")]
-    beat = [*celery, "beat", "--loglevel", "INFO", "--schedule", str(around.data_dir / "beat-schedule")]
+    # At INFO these two would fill the log with a task every ten seconds.
+    reconcile = [
+        *(*worker, "--loglevel", "WARNING", "--queues", "reconcile", "--hostname", "reconcile@%h"),
+        *("--pool", "solo"),
+    ]
+    beat = [*celery, "beat", "--loglevel", "WARNING", "--schedule", str(around.data_dir / "beat-schedule")]
 
     def service(name: str, arguments: Sequence[str], stop_seconds: float = 10.0) -> Service:
         return Service(

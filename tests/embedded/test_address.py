@@ -66,3 +66,9 @@ def test_host_that_is_not_ours(host: str) -> None:
 )
 def test_url_can_be_opened_on_this_machine(host: str, url: str) -> None:
     assert url_of(host, 8000) == url
+
+
+def test_port_0_is_any_free_one() -> None:
+    port = choose_port("127.0.0.1", 0)
+    assert port > 1023
+    assert choose_port("127.0.0.1", port) == port

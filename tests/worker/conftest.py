@@ -16,7 +16,6 @@ from jobs import store
 from jobs.models import Job
 from jobs.settings import Settings
 from jobs.states import State
-from tests.tiny_models import make_tiny_llama
 from worker.supervisor import run_job
 
 REQUESTS: dict[str, dict[str, Any]] = {"osscar": {"ratio": 0.5}, "depth": {"ratio": 0.25}}
@@ -32,14 +31,6 @@ def settings(tmp_path: Path, models: Path, database_url: str) -> Settings:
         device="cpu",
         lease_seconds=10,
         renew_seconds=0.2,
-    )
-
-
-@pytest.fixture(scope="session")
-def slow_llama(models: Path) -> Path:
-    """A model that takes some seconds to prune, so that something can happen meanwhile."""
-    return make_tiny_llama(
-        models / "slow-llama", num_hidden_layers=24, hidden_size=128, intermediate_size=1024
     )
 
 

