@@ -9,6 +9,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
+from api.field_errors import explain
 from jobs.problem import Problem, recipe_problem
 from pruning_core.errors import BrokenModelError, RecipeError
 
@@ -48,12 +49,7 @@ def explaining_errors() -> Iterator[None]:
     except BrokenModelError as error:
         refuse(str(error))
     except ValidationError as error:
-        refuse(
-            "\n       ".join(
-                f"{'.'.join(str(part) for part in each['loc'])} = {each['input']!r}: {each['msg']}"
-                for each in error.errors()
-            )
-        )
+        refuse_problem({"errors": [explain(each) for each in error.errors()]})
 
 
 def _plain(text: str) -> str:

@@ -13,22 +13,9 @@ from cli.watching import exit_code, follow
 JobId = Annotated[str, typer.Argument(help="The id that `submit` printed.")]
 
 
+@options.takes_request
 def submit(
-    model: options.Model,
-    method: Annotated[options.Method, typer.Option(help="What to cut: channels or layers.")],
-    ratio: options.Ratio,
-    ratio_of: options.RatioOf = None,
-    revision: options.Revision = None,
-    calibration: options.Calibration = "wikitext2",
-    samples: options.Samples = 128,
-    sequence_length: options.SequenceLength = 2048,
-    seed: options.Seed = 0,
-    evaluation: options.Evaluation = "wikitext2",
-    evaluation_sequence_length: options.EvaluationLength = 2048,
-    evaluation_samples: options.EvaluationSamples = None,
-    damping: options.Damping = None,
-    width_multiple: options.WidthMultiple = None,
-    dtype: options.Dtype = "auto",
+    body: dict[str, Any],
     idempotency_key: Annotated[
         str | None, typer.Option(help="Sending the same request twice under one key makes one job.")
     ] = None,
@@ -38,23 +25,6 @@ def submit(
     as_json: options.AsJson = False,
 ) -> None:
     """Submit a pruning job to the service."""
-    body = options.request(
-        model,
-        revision,
-        method,
-        ratio,
-        ratio_of=ratio_of,
-        calibration=calibration,
-        samples=samples,
-        sequence_length=sequence_length,
-        seed=seed,
-        evaluation=evaluation,
-        evaluation_sequence_length=evaluation_sequence_length,
-        evaluation_samples=evaluation_samples,
-        damping=damping,
-        width_multiple=width_multiple,
-        dtype=dtype,
-    )
     headers = {"Idempotency-Key": idempotency_key} if idempotency_key else None
     with Client(url, data) as client:
         job = client.post("/jobs", body, headers)

@@ -1,5 +1,8 @@
 """The options that several commands share, and the request they add up to."""
 
+import functools
+import inspect
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -48,22 +51,22 @@ class Method(StrEnum):
 
 
 def request(
-    model: str,
-    revision: str | None,
-    method: Method,
-    ratio: float,
     *,
-    ratio_of: str | None,
-    calibration: str,
-    samples: int,
-    sequence_length: int,
-    seed: int,
-    evaluation: str,
-    evaluation_sequence_length: int,
-    evaluation_samples: int | None,
-    damping: float | None,
-    width_multiple: int | None,
-    dtype: str,
+    model: Model,
+    method: Annotated[Method, typer.Option(help="What to cut: channels or layers.")],
+    ratio: Ratio,
+    ratio_of: RatioOf = None,
+    revision: Revision = None,
+    calibration: Calibration = "wikitext2",
+    samples: Samples = 128,
+    sequence_length: SequenceLength = 2048,
+    seed: Seed = 0,
+    evaluation: Evaluation = "wikitext2",
+    evaluation_sequence_length: EvaluationLength = 2048,
+    evaluation_samples: EvaluationSamples = None,
+    damping: Damping = None,
+    width_multiple: WidthMultiple = None,
+    dtype: Dtype = "auto",
 ) -> dict[str, Any]:
     """Put the options together as the body of POST /jobs; what was not given is left out."""
     given = {"damping": damping, "width_multiple": width_multiple}
@@ -86,6 +89,30 @@ def request(
         "dtype": dtype,
     }
     return body if ratio_of is None else {**body, "ratio_of": ratio_of}
+
+
+def takes_request(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of `request`, and the body they add up to as its first argument.
+
+    Typer reads a command's options off its signature, so the signatures are put together.
+    """
+    shared = inspect.signature(request).parameters
+    own = dict(list(inspect.signature(command).parameters.items())[1:])
+
+    @functools.wraps(command)
+    def wrapper(**given: Any) -> None:
+        body = request(**{name: given.pop(name) for name in shared})
+        command(body, **given)
+
+    parameters = [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for parameter in [*shared.values(), *own.values()]
+    ]
+    # What has no default stands in front, as Python wants it.
+    parameters.sort(key=lambda parameter: parameter.default is not inspect.Parameter.empty)
+    wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return wrapper
 
 
 def absolute(name: str) -> str:

@@ -17,47 +17,15 @@ from pruning_core.models.registry import describe
 from pruning_core.preflight import Preflight
 from pruning_core.recipe import EvaluationText, ModelReference
 
-METHOD_HELP = "What to cut: channels or layers."
 
-
+@options.takes_request
 def prune(
-    model: options.Model,
-    method: Annotated[options.Method, typer.Option(help=METHOD_HELP)],
-    ratio: options.Ratio,
+    body: dict[str, Any],
     output: Annotated[Path, typer.Option(help="Folder for the checkpoint; new or empty.")],
-    ratio_of: options.RatioOf = None,
-    revision: options.Revision = None,
-    calibration: options.Calibration = "wikitext2",
-    samples: options.Samples = 128,
-    sequence_length: options.SequenceLength = 2048,
-    seed: options.Seed = 0,
-    evaluation: options.Evaluation = "wikitext2",
-    evaluation_sequence_length: options.EvaluationLength = 2048,
-    evaluation_samples: options.EvaluationSamples = None,
-    damping: options.Damping = None,
-    width_multiple: options.WidthMultiple = None,
-    dtype: options.Dtype = "auto",
     device: options.Device = "auto",
     as_json: options.AsJson = False,
 ) -> None:
     """Prune a model in this process and write the checkpoint to a folder."""
-    body = options.request(
-        model,
-        revision,
-        method,
-        ratio,
-        ratio_of=ratio_of,
-        calibration=calibration,
-        samples=samples,
-        sequence_length=sequence_length,
-        seed=seed,
-        evaluation=evaluation,
-        evaluation_sequence_length=evaluation_sequence_length,
-        evaluation_samples=evaluation_samples,
-        damping=damping,
-        width_multiple=width_multiple,
-        dtype=dtype,
-    )
     with explaining_errors():
         recipe = parse_recipe(body)
         # Before torch is imported, so that what cannot work is said at once.
@@ -67,11 +35,11 @@ def prune(
         from registry.card import write_card
 
         with live_progress(visible=not as_json) as bars:
-            result = prune_recipe(recipe, output, device=device, on_event=_Drawing(bars, method.value))
+            result = prune_recipe(recipe, output, device=device, on_event=_Drawing(bars, recipe.method))
         write_card(output, result)
     facts: dict[str, Any] = result.model_dump(mode="json")
     facts |= {"output": str(output)}
-    if method is options.Method.OSSCAR:
+    if recipe.method == "osscar":
         facts |= {"intermediate_size": result.plan.intermediate_size_after}
     if as_json:
         print_json(facts)
@@ -87,7 +55,7 @@ def prune(
 
 def estimate(
     model: options.Model,
-    method: Annotated[options.Method, typer.Option(help=METHOD_HELP)],
+    method: Annotated[options.Method, typer.Option(help="What to cut: channels or layers.")],
     ratio: Annotated[float | None, typer.Option(help="Share to remove, between 0 and 1.")] = None,
     layers: Annotated[int | None, typer.Option(help="depth: how many layers, instead of a ratio.")] = None,
     ratio_of: options.RatioOf = None,
@@ -108,19 +76,16 @@ def estimate(
             ratio = layers / config[family.depth_field]
         assert ratio is not None  # noqa: S101  one of the two was given
         body = options.request(
-            model,
-            revision,
-            method,
-            ratio,
+            model=model,
+            method=method,
+            ratio=ratio,
             ratio_of=ratio_of,
+            revision=revision,
             calibration="builtin",
             samples=samples,
             sequence_length=sequence_length,
-            seed=0,
             evaluation="builtin",
             evaluation_sequence_length=sequence_length,
-            evaluation_samples=None,
-            damping=None,
             width_multiple=width_multiple,
             dtype=dtype,
         )
