@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import patch
 
+import torch
 from torch import Tensor
 
 from pruning_core import parse_recipe, prune
@@ -27,8 +28,6 @@ def largest(gram: Tensor, weight: Tensor, keep: int) -> Tensor:
 
 def without_refit(hessian: Tensor, targets: Tensor, kept: Tensor) -> Tensor:
     """The dense rows: G = HW on all channels, so W = H⁻¹G."""
-    import torch
-
     return torch.linalg.solve(hessian, targets)[kept]
 
 
@@ -64,9 +63,11 @@ def main() -> None:
     )
 
     def perplexities(select: Callable[..., Tensor], **replaced: Callable[..., Tensor]) -> tuple[float, float]:
-        with patch.multiple("pruning_core.osscar.layer", eliminate=select, **replaced):
-            with tempfile.TemporaryDirectory() as folder:
-                result = prune(recipe, Path(folder) / "out")
+        with (
+            patch.multiple("pruning_core.osscar.layer", eliminate=select, **replaced),
+            tempfile.TemporaryDirectory() as folder,
+        ):
+            result = prune(recipe, Path(folder) / "out")
         return result.perplexity_before, result.perplexity_after
 
     dense, osscar = perplexities(eliminate)

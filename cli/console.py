@@ -49,7 +49,9 @@ def explaining_errors() -> Iterator[None]:
     except BrokenModelError as error:
         refuse(str(error))
     except ValidationError as error:
-        refuse_problem({"errors": [explain(each) for each in error.errors()]})
+        refuse_problem(
+            {"errors": [explain({**each, "loc": ("body", *each["loc"])}) for each in error.errors()]}
+        )
 
 
 def _plain(text: str) -> str:

@@ -68,7 +68,9 @@ def change(before: float | None, after: float | None, form: str) -> str:
 def jobs_table(jobs: list[dict[str, Any]]) -> Table:
     """Jobs, one a row."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("id", "state", "model", "method", "ratio"):
+    # Whole, however narrow the terminal: it is there to be copied.
+    table.add_column("id", no_wrap=True, min_width=36)
+    for name in ("state", "model", "method", "ratio"):
         table.add_column(name)
     for name in ("PPL", "parameters (M)"):
         table.add_column(name, justify="right")

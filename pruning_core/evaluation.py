@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from pruning_core import checkpoint
 from pruning_core.calibration import evaluation_windows
 from pruning_core.devices import find_device
-from pruning_core.events import OnEvent, ignore
+from pruning_core.events import OnEvent, StageStarted, ignore
 from pruning_core.model_source import find_model
 from pruning_core.models.registry import describe
 from pruning_core.paths import Roots
@@ -51,7 +51,7 @@ def evaluate(
         dtype: `auto` for the checkpoint's own.
         device: `auto`, `cpu`, `cuda`, …
         roots: folders that local paths must lie under; None for anywhere.
-        on_event: called with `Progress` events.
+        on_event: called with `StageStarted` and `Progress` events.
 
     Raises:
         RecipeError: the model or the text cannot be used; raised before the weights are read.
@@ -68,6 +68,7 @@ def evaluate(
         checkpoint.load_tokenizer(source),
     )
     loaded = checkpoint.load_model(source, dtype, where)
+    on_event(StageStarted("evaluating"))
     layered = ResidentModel(loaded, family)
     costs = CostModel.of(family, config)
     tokens = prepared.windows.numel()
