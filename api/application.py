@@ -31,7 +31,10 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.middleware("http")(_restrict_pages)
     for module in (jobs, estimates, results, health, dashboard):
-        app.include_router(module.router)
+        app.include_router(
+            module.router,
+            responses=problems.responses(problems.InternalError, problems.DatabaseUnreachableError),
+        )
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
     return app
 
@@ -40,7 +43,10 @@ def create_app(settings: Settings) -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
     app.state.engine = connect(settings)
-    app.state.wake_ups = WakeUps(make_celery(settings))
+    celery = make_celery(settings)
+    # By default a broker that is down is tried for six seconds, which the one who posted would have to wait.
+    celery.conf.broker_transport_options["max_retries"] = 0
+    app.state.wake_ups = WakeUps(celery)
     yield
     app.state.engine.dispose()
 

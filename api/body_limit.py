@@ -32,6 +32,8 @@ class BodyLimit:
                 received += len(message.get("body", b""))
                 if received <= self._max_bytes:
                     return message
-            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"Send at most {self._max_bytes} bytes.")
+            raise HTTPException(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"A request has at most {self._max_bytes} bytes here."
+            )
 
         await self._app(scope, limited, send)

@@ -4,54 +4,101 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import BaseModel
+
+from api.schemas import DepthJobRequest, OsscarJobRequest
 from jobs.problem import Problem, field_error
 
-_REMEDIES = {
-    "missing": "Add it.",
-    "extra_forbidden": "Leave it out, or see /docs for the names that are known.",
-    "union_tag_invalid": "Use one of {expected_tags}.",
-    "union_tag_not_found": "Add it: 'osscar' or 'depth'.",
-    "literal_error": "Use {expected}.",
-    "greater_than": "Use a value above {gt}.",
-    "greater_than_equal": "Use {ge} or more.",
-    "less_than": "Use a value below {lt}.",
-    "less_than_equal": "Use {le} or less.",
-    "finite_number": "Use an ordinary number.",
-    "float_type": "Use a number, without quotation marks.",
-    "int_type": "Use a whole number, without quotation marks.",
-    "string_type": "Use a string.",
-    "string_too_short": "Use at least {min_length} characters.",
-    "string_too_long": "Use at most {max_length} characters.",
-    "uuid_parsing": "Use the id that POST /jobs answered.",
-}
+_REQUESTS: dict[str, type[BaseModel]] = {"osscar": OsscarJobRequest, "depth": DepthJobRequest}
 
-# FastAPI says where a value stood (body, path, …), and pydantic which member of a union it tried.
-_NOT_FIELDS = {"body", "path", "query", "header", "osscar", "depth", "ModelReference"}
+_SAYINGS = {
+    "extra_forbidden": ("there is no such field.", "Leave it out."),
+    "missing": ("this field is required.", "Add it."),
+    "union_tag_not_found": ("this field is required.", "Add it: 'osscar' or 'depth'."),
+    "union_tag_invalid": ("there is no such method.", "Use one of {expected_tags}."),
+    "literal_error": ("there is no such {name}.", "Use {expected}."),
+    "enum": ("there is no such {name}.", "Use {expected}."),
+    "greater_than": ("this is too small.", "Use a number above {gt:.10g}."),
+    "greater_than_equal": ("this is too small.", "Use {ge:.10g} or more."),
+    "less_than": ("this is too large.", "Use a number below {lt:.10g}."),
+    "less_than_equal": ("this is too large.", "Use {le:.10g} or less."),
+    "finite_number": ("this is not a finite number.", "Use a finite number."),
+    "float_type": ("this is not a number.", "Use a number, without quotation marks."),
+    "int_type": ("this is not a whole number.", "Use a whole number, without quotation marks."),
+    "int_from_float": ("this is not a whole number.", "Use a whole number."),
+    "int_parsing": ("this is not a whole number.", "Use a whole number."),
+    "int_parsing_size": ("this is too large.", "Use a smaller number."),
+    "string_type": ("this is not a string.", "Use a string, in quotation marks."),
+    "string_unicode": ("this holds half of a surrogate pair, which is no character.", "Leave it out."),
+    "string_too_short": ("this is empty.", "Use at least {min_length} character."),
+    "string_too_long": ("this is longer than {max_length} characters.", "Shorten it."),
+    "string_pattern_mismatch": (
+        "this holds spaces or characters beyond ASCII.",
+        "Use letters, digits and punctuation, for example a UUID.",
+    ),
+    "control_character": ("this holds a control character.", "Leave it out."),
+    "name_too_long": ("this is longer than {max_bytes} bytes.", "Use a shorter name."),
+    "not_a_revision": ("git has no revisions with '..' in their names.", "Name a branch, tag or commit."),
+}
+_NO_MODEL = (
+    "this is neither a string nor an object.",
+    "Use a Hub id or a path, or an object with `id` and `revision`.",
+)
+_NO_OBJECT = ("this is not a JSON object.", "Use an object, {{…}}, with the fields that /docs shows.")
+_NO_ID = ("this is not a job id.", "Use the id that POST /jobs answered.")
+_RATIO_REMEDY = "Use a number above 0 and below 1."
 
 
 def explain(error: Mapping[str, Any]) -> Problem:
     """Turn one of pydantic's errors into a field error of a problem object."""
-    kind, context = error["type"], error.get("ctx", {})
-    value = None if kind == "missing" else error.get("input")
+    kind, value = error["type"], error.get("input")
+    method, path = _place(error["loc"])
     if kind.startswith("union_tag"):
-        value = value.get("method") if isinstance(value, dict) else value
-        path = ["method"]
-    else:
-        path = [str(part) for part in error["loc"] if part not in _NOT_FIELDS]
-    remedy = _REMEDIES.get(kind, "See /docs for the schema.").format_map(context)
-    return field_error(".".join(path) or "body", _plain(value), f"{_reason(kind, error['msg'])}.", remedy)
+        path, value = ["method"], value.get("method") if isinstance(value, dict) else None
+    elif kind == "missing":
+        value = None
+    field = ".".join(path) or "body"
+    reason, remedy = _saying(kind, field, error["msg"])
+    words = {**error.get("ctx", {}), "name": path[-1] if path else "body"}
+    if kind == "extra_forbidden":
+        remedy = _known_names(method, path[:-1])
+    elif field == "ratio" and kind != "missing":
+        # Says both bounds, whichever way the value is wrong.
+        remedy = _RATIO_REMEDY
+    return field_error(field, _plain(value), reason.format_map(words), remedy.format_map(words))
 
 
-def _reason(kind: str, message: str) -> str:
-    match kind:
-        case "union_tag_invalid":
-            return "there is no such method"
-        case "union_tag_not_found":
-            return "the method is missing"
-        case "extra_forbidden":
-            return "there is no such field"
+def _place(location: tuple[str | int, ...]) -> tuple[str | None, list[str]]:
+    """Split where pydantic found an error into the request's method and the path of the field.
+
+    FastAPI puts first whether it was in the body, the path, …, and pydantic then which of the requests it tried.
+    """
+    place, *parts = [str(part) for part in location]
+    match place, parts:
+        case "body", [("osscar" | "depth") as method, *path]:
+            return method, path
+        case "header", [name]:
+            return None, [name.title()]
         case _:
-            return message[:1].lower() + message[1:]
+            return None, parts
+
+
+def _saying(kind: str, field: str, message: str) -> tuple[str, str]:
+    if kind in {"model_attributes_type", "model_type", "dict_type"}:
+        return _NO_MODEL if field == "model" else _NO_OBJECT
+    if kind.startswith("uuid"):
+        return _NO_ID
+    # What pydantic says is not a template of ours.
+    said = f"{message[:1].lower()}{message[1:]}.".replace("{", "{{").replace("}", "}}")
+    return _SAYINGS.get(kind, (said, "See /docs for what is accepted."))
+
+
+def _known_names(method: str | None, parents: list[str]) -> str:
+    schema: Any = _REQUESTS.get(method or "")
+    for parent in parents:
+        schema = schema.model_fields[parent].annotation
+    names = ", ".join(schema.model_fields) if schema else ""
+    return f"Leave it out, or use one of: {names}." if names else "Leave it out: there are none here."
 
 
 def _plain(value: object) -> Any:

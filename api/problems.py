@@ -1,6 +1,7 @@
 """What can go wrong with a request, one class each, and how it is said: RFC 9457 `application/problem+json`."""
 
 import json
+import uuid
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, ClassVar
@@ -10,13 +11,17 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 
 from api.field_errors import explain
 from jobs.problem import Problem, problem, recipe_problem
+from jobs.store import ping
+from pruning_core import errors
 from pruning_core.errors import RecipeError
 
 MEDIA_TYPE = "application/problem+json"
+_REFERENCE = "#/components/schemas/{model}"
 
 log = structlog.get_logger()
 
@@ -62,14 +67,6 @@ class InvalidRequestError(ProblemError):
     status = HTTPStatus.UNPROCESSABLE_ENTITY
 
 
-class InvalidRecipeError(ProblemError):
-    """Documented by this class; each `RecipeError` has a slug and a title of its own."""
-
-    slug = "invalid-recipe"
-    title = "The job cannot be carried out"
-    status = HTTPStatus.UNPROCESSABLE_ENTITY
-
-
 class MalformedJsonError(ProblemError):
     slug = "malformed-json"
     title = "The body is not JSON"
@@ -80,6 +77,12 @@ class BodyTooLargeError(ProblemError):
     slug = "body-too-large"
     title = "The body is too large"
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+
+
+class NotJsonError(ProblemError):
+    slug = "not-json"
+    title = "The body is not declared to be JSON"
+    status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
 
 
 class JobNotFoundError(ProblemError):
@@ -106,33 +109,75 @@ class DestinationNotWritableError(ProblemError):
     status = HTTPStatus.UNPROCESSABLE_ENTITY
 
 
-def responses(*classes: type[ProblemError]) -> dict[int | str, dict[str, Any]]:
+class DatabaseUnreachableError(ProblemError):
+    slug = "database-unreachable"
+    title = "The database cannot be reached"
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+
+
+class InternalError(ProblemError):
+    slug = "internal"
+    title = "The service failed"
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+RECIPE_ERRORS: tuple[type[RecipeError], ...] = (
+    errors.UnknownModelError,
+    errors.UnreadableModelError,
+    errors.UnreachableHubError,
+    errors.PathNotAllowedError,
+    errors.UnusablePathError,
+    errors.NotCausalLanguageModelError,
+    errors.UnsupportedFamilyError,
+    errors.CutTooSmallError,
+    errors.CutTooLargeError,
+    errors.UnknownDatasetError,
+    errors.TextTooShortError,
+    errors.SequenceTooLongError,
+)
+"""What is found wrong with a request that is well formed, before anything is loaded."""
+
+
+def responses(*classes: type[ProblemError] | type[RecipeError]) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route that raises `classes`, for OpenAPI."""
     documented: dict[int | str, dict[str, Any]] = {}
     for each in classes:
+        status = each.status if issubclass(each, ProblemError) else HTTPStatus.UNPROCESSABLE_ENTITY
         entry = documented.setdefault(
-            int(each.status),
+            int(status),
             {
                 "description": "",
                 "content": {
-                    MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemBody"}, "examples": {}}
+                    MEDIA_TYPE: {"schema": {"$ref": _REFERENCE.format(model="ProblemBody")}, "examples": {}}
                 },
             },
         )
         entry["description"] = "; ".join(filter(None, [entry["description"], each.title]))
         example = problem(
-            each.slug, each.title, each.status, "What is wrong with this request, and the way out."
+            each.slug, each.title, status, "What is wrong with this request, and the way out.", errors=[]
         )
         entry["content"][MEDIA_TYPE]["examples"][each.slug] = {"value": example}
     return documented
 
 
 def install(app: FastAPI) -> None:
-    """Let `app` answer every error with a problem."""
+    """Let `app` answer every error with a problem, and describe what a problem is."""
     app.add_exception_handler(ProblemError, _answer_problem)
     app.add_exception_handler(RecipeError, _answer_recipe)
     app.add_exception_handler(RequestValidationError, _answer_validation)
     app.add_exception_handler(HTTPException, _answer_http)
+    app.add_exception_handler(Exception, _answer_unexpected)
+    describe = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        described = describe()
+        # FastAPI only knows the models of answers in application/json.
+        _, problem_schemas = models_json_schema([(ProblemBody, "serialization")], ref_template=_REFERENCE)
+        described["components"]["schemas"].update(problem_schemas["$defs"])
+        return described
+
+    # As FastAPI's documentation does.
+    app.openapi = openapi  # type: ignore[method-assign]
 
 
 def _answer_problem(_request: Request, error: Exception) -> Response:
@@ -148,29 +193,65 @@ def _answer_recipe(_request: Request, error: Exception) -> Response:
 def _answer_validation(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101  as above
     found = error.errors()
-    if found and found[0]["type"] == "json_invalid":
-        where = found[0]["loc"][-1]
-        reason = found[0]["ctx"]["error"]
-        return _respond(
-            MalformedJsonError(f"{reason} at character {where} of the body. Send a JSON object.").body()
-        )
-    errors = [explain(each) for each in found]
-    detail = " ".join(f"{each['field']}: {each['reason']} {each['remedy']}" for each in errors)
-    return _respond(InvalidRequestError(detail, errors).body())
+    first = found[0]
+    if first["type"] == "json_invalid":
+        where, reason = first["loc"][-1], first["ctx"]["error"]
+        return _respond(MalformedJsonError(f"{reason} at character {where}. Send a JSON object.").body())
+    if first["loc"] == ("body",) and first["type"] == "missing":
+        return _respond(MalformedJsonError("The body is empty. Send a JSON object.").body())
+    if first["loc"] == ("body",) and isinstance(first["input"], bytes):
+        # FastAPI does not parse it then.
+        return _respond(NotJsonError("Send it with the header `Content-Type: application/json`.").body())
+    fields = [explain(each) for each in found]
+    detail = " ".join(f"{each['field']}: {each['reason']} {each['remedy']}" for each in fields)
+    return _respond(InvalidRequestError(detail, fields).body())
 
 
 def _answer_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101  as above
     status = HTTPStatus(error.status_code)
     match status:
+        case HTTPStatus.BAD_REQUEST:
+            # Not UTF-8, nested too deeply, numbers of thousands of digits.
+            body = MalformedJsonError("The body cannot be read as JSON. Send a JSON object in UTF-8.").body()
         case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             body = BodyTooLargeError(error.detail).body()
         case HTTPStatus.NOT_FOUND:
             detail = f"There is nothing at {request.url.path}. See /docs for what there is."
-            body = problem("not-found", status.phrase, status, detail)
+            body = _plain_problem(status, detail)
+        case HTTPStatus.METHOD_NOT_ALLOWED:
+            body = _plain_problem(
+                status, f"{request.method} does nothing at {request.url.path}. See /docs for what does."
+            )
         case _:
-            body = problem("http", status.phrase, status, error.detail)
+            body = _plain_problem(status, error.detail)
     return _respond(body, error.headers)
+
+
+def _answer_unexpected(request: Request, _error: Exception) -> Response:
+    if not ping(request.app.state.engine):
+        detail = (
+            "Try again in a few seconds. A POST /jobs that is sent again with the same Idempotency-Key is never "
+            "carried out twice."
+        )
+        return _respond(DatabaseUnreachableError(detail).body(), {"Retry-After": "5"})
+    incident = uuid.uuid4().hex
+    # The server logs the traceback itself.
+    log.error("unexpected error", incident=incident, method=request.method, path=request.url.path)
+    return _respond(
+        InternalError(f"Tell the operator: the API's log has more beside incident {incident}.").body()
+    )
+
+
+def _plain_problem(status: HTTPStatus, detail: str) -> Problem:
+    """A problem that says no more than its status does, which RFC 9457 calls about:blank."""
+    return {
+        "type": "about:blank",
+        "title": status.phrase,
+        "status": int(status),
+        "detail": detail,
+        "errors": [],
+    }
 
 
 def _respond(body: Problem, headers: Any = None) -> Response:

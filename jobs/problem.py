@@ -18,7 +18,7 @@ def recipe_problem(error: RecipeError) -> Problem:
         error.slug,
         error.title,
         HTTPStatus.UNPROCESSABLE_ENTITY,
-        f"{error.reason[:1].upper()}{error.reason[1:]} {error.remedy}",
+        f"{error.field}: {error.reason} {error.remedy}",
         errors=[field_error(error.field, error.value, error.reason, error.remedy)],
     )
 

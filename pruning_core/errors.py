@@ -33,6 +33,11 @@ class UnknownModelError(RecipeError):
     title = "The model cannot be found"
 
 
+class UnreadableModelError(UnknownModelError):
+    slug = "unreadable-model"
+    title = "The model's files cannot be read"
+
+
 class UnreachableHubError(RecipeError):
     slug = "hub-unreachable"
     title = "The Hugging Face Hub cannot be reached"
@@ -41,6 +46,11 @@ class UnreachableHubError(RecipeError):
 class PathNotAllowedError(RecipeError):
     slug = "path-not-allowed"
     title = "The path is outside the folders that jobs may read"
+
+
+class UnusablePathError(RecipeError):
+    slug = "unusable-path"
+    title = "The path cannot be followed"
 
 
 class NotCausalLanguageModelError(RecipeError):

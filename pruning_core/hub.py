@@ -37,21 +37,28 @@ def pin_revision(reference: ModelReference) -> ModelReference | None:
             "model",
             reference.id,
             "this Hub repository is gated.",
-            "Accept its terms and set the worker's HF_TOKEN.",
+            "Accept its terms on the Hub, and let the operator set the HF_TOKEN of an account that did.",
         ) from error
     except RevisionNotFoundError as error:
         raise UnknownModelError(
             "model.revision",
             reference.revision,
             "the Hub has no such revision.",
-            "Name a branch, tag or commit.",
+            "Name a branch, tag or commit that the repository has.",
         ) from error
-    except (RepositoryNotFoundError, HFValidationError) as error:
+    except HFValidationError as error:
+        raise UnknownModelError(
+            "model",
+            reference.id,
+            "this is neither a Hub id nor a path.",
+            "Write a Hub id as owner/name, and begin a path with / or ./.",
+        ) from error
+    except RepositoryNotFoundError as error:
         raise UnknownModelError(
             "model",
             reference.id,
             "the Hub has no such model, or it is private.",
-            "Check the id, or set the worker's HF_TOKEN.",
+            "Check the id; begin a path with / or ./; for a private model, let the operator set HF_TOKEN.",
         ) from error
     except UNREACHABLE:
         return None
@@ -95,10 +102,10 @@ def require_dataset(field: str, name: str, repository: str) -> None:
 
 
 def unreachable(field: str, name: str) -> UnreachableHubError:
+    local = "a model's folder or GGUF file by its path" if field == "model" else "a text file, or `builtin`"
     return UnreachableHubError(
         field,
         name,
         "the Hugging Face Hub does not answer, and this is not in the local cache.",
-        "Check the network and HF_ENDPOINT, or name something local: a model's folder or GGUF file, a text file, "
-        "or the text `builtin`.",
+        f"Name {local}, or let the operator check the service's network and HF_ENDPOINT.",
     )

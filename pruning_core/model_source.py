@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from pruning_core import hub
-from pruning_core.errors import UnknownModelError
+from pruning_core.errors import UnknownModelError, UnreadableModelError
 from pruning_core.gguf_header import read_gguf_config
-from pruning_core.paths import Roots, allowed_path, looks_local
+from pruning_core.paths import Roots, allowed_path, is_file, looks_local
 from pruning_core.recipe import ModelReference
 
 
@@ -37,11 +37,16 @@ def find_model(reference: ModelReference, roots: Roots) -> ModelSource:
 
     Raises:
         PathNotAllowedError: a path outside `roots`.
+        UnusablePathError: a path that leads nowhere.
         UnknownModelError: nothing there, no such repository or revision, or not a model.
         UnreachableHubError: a Hub id, and the Hub does not answer.
     """
     if looks_local(reference.id):
-        return _find_local(reference, allowed_path("model", reference.id, roots))
+        path = allowed_path("model", reference.id, roots)
+        for file in _links(path):
+            # `from_pretrained` would follow them.
+            allowed_path("model", str(file), roots)
+        return _find_local(reference, path)
     return _find_on_hub(reference)
 
 
@@ -50,43 +55,36 @@ def _find_local(reference: ModelReference, path: Path) -> ModelSource:
         raise UnknownModelError(
             "model.revision", reference.revision, "a local path has no revisions.", "Leave the revision out."
         )
-    if path.is_file():
+    if is_file(path):
         return _find_gguf(reference, path)
     try:
-        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        config = _read_config(reference, path / "config.json")
     except (FileNotFoundError, NotADirectoryError) as missing:
         raise UnknownModelError(
             "model",
             reference.id,
-            "there is no config.json in this folder.",
+            "there is no folder with a config.json here, and no GGUF file.",
             "Name a checkpoint's folder, or a GGUF file.",
         ) from missing
-    except (OSError, ValueError) as broken:
-        raise UnknownModelError(
-            "model",
-            reference.id,
-            f"its config.json cannot be read ({broken}).",
-            "Repair it or name another checkpoint.",
-        ) from broken
     tokenizer_file = path / "tokenizer.json"
     return ModelSource(
         reference=reference,
         location=str(path),
         gguf_file=None,
         config=config,
-        tokenizer_file=tokenizer_file if tokenizer_file.exists() else None,
+        tokenizer_file=tokenizer_file if is_file(tokenizer_file) else None,
     )
 
 
 def _find_gguf(reference: ModelReference, path: Path) -> ModelSource:
     try:
         config = read_gguf_config(path)
-    except (ValueError, KeyError, IndexError) as broken:
-        raise UnknownModelError(
+    except (OSError, ValueError, KeyError, IndexError) as broken:
+        raise UnreadableModelError(
             "model",
             reference.id,
-            f"this file is not GGUF ({broken}).",
-            "Name a .gguf file, or a checkpoint's folder.",
+            f"this file cannot be read as GGUF ({broken}).",
+            "Name a whole .gguf file, or a checkpoint's folder.",
         ) from broken
     return ModelSource(
         reference=reference,
@@ -113,6 +111,41 @@ def _find_on_hub(reference: ModelReference) -> ModelSource:
         reference=pinned or ModelReference(id=reference.id, revision=config_file.parent.name),
         location=reference.id,
         gguf_file=None,
-        config=json.loads(config_file.read_text(encoding="utf-8")),
+        config=_read_config(reference, config_file),
         tokenizer_file=hub.model_file(pinned or reference, "tokenizer.json", cached_only=offline),
+    )
+
+
+def _links(path: Path) -> list[Path]:
+    """List the symlinks inside a model's folder, none where `path` is no folder that can be read."""
+    try:
+        return [entry for entry in path.iterdir() if entry.is_symlink()]
+    except OSError:
+        return []
+
+
+def _read_config(reference: ModelReference, file: Path) -> Mapping[str, Any]:
+    """Read a `config.json`.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError: it is not there.
+        UnreadableModelError: it is no JSON object.
+    """
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise
+    except (OSError, ValueError, RecursionError) as broken:
+        raise _unreadable_config(reference, str(broken)) from broken
+    if not isinstance(config, dict):
+        raise _unreadable_config(reference, "it is not an object")
+    return config
+
+
+def _unreadable_config(reference: ModelReference, why: str) -> UnreadableModelError:
+    return UnreadableModelError(
+        "model",
+        reference.id,
+        f"its config.json cannot be read ({why}).",
+        "Repair it, or name another checkpoint.",
     )

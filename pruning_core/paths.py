@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from pruning_core.errors import PathNotAllowedError
+from pruning_core.errors import PathNotAllowedError, UnusablePathError
 
 Roots = Sequence[Path] | None
 """The folders whose content may be read; None where the user is the operator, as on the command line."""
@@ -19,8 +19,17 @@ def allowed_path(field: str, value: str, roots: Roots) -> Path:
 
     Raises:
         PathNotAllowedError: it does not; nothing about what is there is told.
+        UnusablePathError: it leads round in circles, or to the home of a user who does not exist.
     """
-    path = Path(value).expanduser().resolve()
+    try:
+        path = Path(value).expanduser().resolve()
+    except (OSError, RuntimeError) as error:
+        raise UnusablePathError(
+            field,
+            value,
+            f"this path leads nowhere ({error}).",
+            "Name an existing file or folder by its full path.",
+        ) from error
     if roots is None or any(path.is_relative_to(root.resolve()) for root in roots):
         return path
     folders = ", ".join(str(root) for root in roots)
@@ -30,5 +39,13 @@ def allowed_path(field: str, value: str, roots: Roots) -> Path:
         "this path is outside the folders that jobs may read.",
         f"Move it under one of: {folders}."
         if roots
-        else "The operator allows none (SECATEUR_LOCAL_ROOTS is empty).",
+        else "There are none: ask the operator to name some in SECATEUR_LOCAL_ROOTS.",
     )
+
+
+def is_file(path: Path) -> bool:
+    """Tell whether there is a file; not where it cannot be known, as under a folder that is closed to us."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False

@@ -1,6 +1,6 @@
 """What a recipe will cut, to the channel and the parameter, from the config alone."""
 
-from math import floor
+from math import ceil, floor
 
 from pydantic import BaseModel
 
@@ -53,48 +53,68 @@ def plan(recipe: Recipe, family: Family, config: Config) -> Plan:
 def _kept_width(recipe: OsscarRecipe, width: int, layers: int, count: ParameterCount) -> int:
     multiple = recipe.options.width_multiple
     if recipe.ratio_of == "parameters":
-        exact = width - recipe.ratio * count.total(layers, width) / (layers * count.channel)
+        share_of_channel = layers * count.channel / count.total(layers, width)
+        exact = width - recipe.ratio / share_of_channel
     else:
+        share_of_channel = 1 / width
         exact = int(width * (1 - recipe.ratio))
     kept = _nearest_multiple(exact, multiple)
     if kept >= width:
+        # The widest MLP that is narrower; what lies above the middle between it and the next is rounded up.
+        widest = (width - 1) // multiple * multiple
+        least = _above((width - widest - multiple / 2) * share_of_channel)
         raise CutTooSmallError(
             "ratio",
             recipe.ratio,
             f"all {width} channels would stay, since widths are multiples of {multiple} (options.width_multiple).",
-            f"Ask for at least {(width - _largest_cut(width, multiple)) / width:.4f} of the channels, "
-            "or for a smaller options.width_multiple.",
+            f"Ask for at least {least:.4f} of the {recipe.ratio_of}, or for a smaller options.width_multiple."
+            if widest >= MINIMUM_WIDTH
+            else _NO_RATIO,
         )
     if kept < MINIMUM_WIDTH:
+        narrowest = ceil(MINIMUM_WIDTH / multiple) * multiple
+        most = _below((width - ceil(narrowest - multiple / 2)) * share_of_channel)
         raise CutTooLargeError(
             "ratio",
             recipe.ratio,
             f"{max(kept, 0)} of {width} channels would stay, and at least {MINIMUM_WIDTH} must.",
-            "Ask for a smaller ratio.",
+            f"Ask for at most {most:.4f} of the {recipe.ratio_of}." if narrowest < width else _NO_RATIO,
         )
     return kept
+
+
+_NO_RATIO = "No ratio helps here: ask for a smaller options.width_multiple, or for a model with a wider MLP."
 
 
 def _nearest_multiple(value: float, multiple: int) -> int:
     return floor(value / multiple + 0.5) * multiple
 
 
-def _largest_cut(width: int, multiple: int) -> int:
-    """The widest MLP that is narrower than `width` and a multiple of `multiple`."""
-    return (width - 1) // multiple * multiple
+def _above(bound: float) -> float:
+    """The smallest number of four decimals above `bound`."""
+    return (floor(bound * 10_000) + 1) / 10_000
+
+
+def _below(bound: float) -> float:
+    """The largest number of four decimals up to `bound`, and safe from how `bound` was rounded."""
+    return floor(bound * 10_000 - 1e-6) / 10_000
 
 
 def _removed_layers(ratio: float, ratio_of: str, layers: int, width: int, count: ParameterCount) -> int:
     if ratio_of == "parameters":
-        exact = ratio * count.total(layers, width) / (count.layer_without_channels + width * count.channel)
+        layer = count.layer_without_channels + width * count.channel
+        share_of_layer = layer / count.total(layers, width)
     else:
-        exact = ratio * layers
+        share_of_layer = 1 / layers
+    exact = ratio / share_of_layer if ratio_of == "parameters" else ratio * layers
     removed = max(1, floor(exact + 0.5))
     if removed >= layers:
         raise CutTooLargeError(
             "ratio",
             ratio,
-            f"{removed} of {layers} decoder layers would go, and at least one must stay.",
-            "Ask for less.",
+            f"{min(removed, layers)} of {layers} decoder layers would go, and at least one must stay.",
+            f"Ask for at most {_below((layers - 0.5) * share_of_layer):.4f} of the {ratio_of}."
+            if layers > 1
+            else "A model of one layer has none to spare; narrow it with osscar.",
         )
     return removed

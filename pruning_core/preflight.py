@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from pruning_core.errors import SequenceTooLongError
+from pruning_core.errors import SequenceTooLongError, UnreadableModelError
 from pruning_core.model_source import ModelSource, find_model
 from pruning_core.models.description import Config, Family
 from pruning_core.models.registry import describe
@@ -14,6 +14,8 @@ from pruning_core.planning import Plan, plan
 from pruning_core.recipe import Recipe
 from pruning_core.text_source import TextSource, find_text
 from pruning_core.windows import require_windows
+
+GENEROUS_CHARACTERS_PER_TOKEN = 8
 
 
 class Preflight:
@@ -44,6 +46,7 @@ class Preflight:
         self.family: Family
         self.config: Config
         self.family, self.config = describe(self.source.config, recipe.model.id)
+        require_sizes(self.family, self.config, recipe.model.id)
         self.plan: Plan = plan(recipe, self.family, self.config)
         self.calibration: TextSource = find_text(
             "calibration.dataset", recipe.calibration.dataset, "calibration", roots
@@ -76,9 +79,46 @@ class Preflight:
         # One more than the bytes, for a token that marks the beginning of a text.
         most = len(content.encode()) + 1
         require_windows(field, samples, most, sequence_length, at_most=True)
-        if self.source.tokenizer_file is not None:
-            tokens = _tokenizer(self.source.tokenizer_file).encode(content)
-            require_windows(field, samples, len(tokens.ids), sequence_length)
+        if self.source.tokenizer_file is None:
+            return
+        tokenizer = self._tokenizer(self.source.tokenizer_file)
+        # Nearly always enough of a long text, and a long text takes minutes.
+        beginning = content[: samples * sequence_length * GENEROUS_CHARACTERS_PER_TOKEN]
+        tokens = len(tokenizer.encode(beginning).ids)
+        if len(beginning) < len(content) and tokens <= samples * sequence_length:
+            tokens = len(tokenizer.encode(content).ids)
+        require_windows(field, samples, tokens, sequence_length)
+
+    def _tokenizer(self, file: Path) -> Tokenizer:
+        try:
+            return _read_tokenizer(file, file.stat().st_mtime_ns)
+        except Exception as broken:  # the only class that the package raises
+            raise UnreadableModelError(
+                "model",
+                self.recipe.model.id,
+                f"its tokenizer.json cannot be read ({broken}).",
+                "Repair it, or name another checkpoint.",
+            ) from broken
+
+
+def require_sizes(family: Family, config: Config, model: str) -> None:
+    """Refuse a config without the sizes that planning computes with.
+
+    Raises:
+        UnreadableModelError: with the one that is missing, or is no number.
+    """
+    sizes = ("hidden_size", "num_attention_heads", "vocab_size", "max_position_embeddings")
+    for name in (family.depth_field, family.width_field, *sizes):
+        value = config.get(name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise UnreadableModelError(
+                "model",
+                model,
+                f"its config has no {name}."
+                if value is None
+                else f"its config says {name} = {value!r}, which must be a whole number above 0.",
+                "Repair the config, or name another checkpoint.",
+            )
 
 
 def require_positions(field: str, sequence_length: int, config: Config) -> None:
@@ -92,11 +132,15 @@ def require_positions(field: str, sequence_length: int, config: Config) -> None:
         raise SequenceTooLongError(
             f"{field}.sequence_length",
             sequence_length,
-            f"the model has {positions} positions.",
+            f"windows of {sequence_length} tokens do not fit the model's {positions} positions.",
             f"Use at most {positions}.",
         )
 
 
 @lru_cache(maxsize=8)
-def _tokenizer(file: Path) -> Tokenizer:
-    return Tokenizer.from_file(str(file))
+def _read_tokenizer(file: Path, _modified: int) -> Tokenizer:
+    tokenizer = Tokenizer.from_file(str(file))
+    # Some checkpoints come with a setting that would cut every text to the length of one input.
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer

@@ -4,6 +4,7 @@ import unicodedata
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, field_validator
+from pydantic_core import PydanticCustomError
 
 
 class Strict(BaseModel):
@@ -17,22 +18,30 @@ MAXIMUM_NAME_BYTES = 1024
 
 def _require_plain_name(value: str) -> str:
     if any(unicodedata.category(character) in {"Cc", "Cs"} for character in value):
-        raise ValueError("a name has no control characters")
+        raise PydanticCustomError("control_character", "it holds a control character")
     if len(value.encode()) > MAXIMUM_NAME_BYTES:
-        raise ValueError(f"a name has at most {MAXIMUM_NAME_BYTES} bytes")
+        raise PydanticCustomError(
+            "name_too_long", "it is longer than {max_bytes} bytes", {"max_bytes": MAXIMUM_NAME_BYTES}
+        )
     return value
 
 
+def _require_revision(value: str) -> str:
+    # The Hub client looks for the revision's name as a path in its cache.
+    if ".." in value:
+        raise PydanticCustomError("not_a_revision", "git has no revisions with '..' in their names")
+    return _require_plain_name(value)
+
+
 Name = Annotated[str, Field(min_length=1), AfterValidator(_require_plain_name)]
+Revision = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_require_revision)]
 
 
 class ModelReference(Strict):
     """A Hub id with a revision, or the path of a folder or a GGUF file."""
 
     id: Name
-    revision: str | None = Field(
-        default=None, min_length=1, max_length=200, description="Branch, tag or commit"
-    )
+    revision: Revision | None = Field(default=None, description="Branch, tag or commit")
 
 
 class CalibrationText(Strict):

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pruning_core import hub
 from pruning_core.errors import UnknownDatasetError
-from pruning_core.paths import Roots, allowed_path, looks_local
+from pruning_core.paths import Roots, allowed_path, is_file, looks_local
 
 Purpose = Literal["calibration", "evaluation"]
 
@@ -42,6 +42,7 @@ def find_text(field: str, name: str, purpose: Purpose, roots: Roots) -> TextSour
 
     Raises:
         PathNotAllowedError: a path outside `roots`.
+        UnusablePathError: a path that leads nowhere.
         UnknownDatasetError: neither a known name nor an existing file.
     """
     if name == "builtin":
@@ -58,10 +59,10 @@ def find_text(field: str, name: str, purpose: Purpose, roots: Roots) -> TextSour
             field,
             name,
             "there is no dataset of this name.",
-            "Use wikitext2, builtin, or the path of a text file.",
+            "Use wikitext2, builtin, or the path of a text file, beginning with / or ./ or ending in .txt.",
         )
     path = allowed_path(field, name, roots)
-    if not path.is_file():
+    if not is_file(path):
         raise UnknownDatasetError(field, name, "there is no such file.", "Name an existing UTF-8 text file.")
     return TextSource(name, partial(_read_file, field, name, path), _nothing_to_check, local=True)
 
@@ -83,7 +84,10 @@ def _read_file(field: str, name: str, path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as unreadable:
         raise UnknownDatasetError(
-            field, name, f"the file cannot be read as UTF-8 ({unreadable}).", "Name a plain text file."
+            field,
+            name,
+            f"this file cannot be read as UTF-8 ({unreadable}).",
+            "Name a plain text file in UTF-8.",
         ) from unreadable
 
 

@@ -21,12 +21,19 @@ def require_windows(
     possible = count_windows(tokens, sequence_length)
     if possible >= samples:
         return
-    bound = "at most " if at_most else ""
+    held = f"the text has {'at most ' if at_most else ''}{tokens} tokens,"
+    if samples == 1:
+        raise TextTooShortError(
+            f"{field}.sequence_length",
+            sequence_length,
+            f"{held} which do not fill a window of {sequence_length}.",
+            "Ask for a shorter sequence_length, or give a longer text.",
+        )
     raise TextTooShortError(
         f"{field}.samples",
         samples,
-        f"the text has {bound}{tokens} tokens, enough for {bound}{possible} windows of {sequence_length}.",
-        "Ask for fewer samples, a shorter sequence_length, or give a longer text.",
+        f"{held} enough for {possible} window{'' if possible == 1 else 's'} of {sequence_length}.",
+        "Ask for fewer samples, for a shorter sequence_length, or give a longer text.",
     )
 
 

@@ -32,9 +32,12 @@ def checkpoint_name(result_model: str, method: str, ratio: float, job_id: str) -
 
 
 def _title(result: PruneResult) -> str:
-    return f"{_short_name(result.recipe.model.id)}, pruned by {result.recipe.method}"
+    name = result.recipe.model.id.rstrip("/").rsplit("/", 1)[-1]
+    return f"{name}, pruned by {result.recipe.method}"
 
 
 def _short_name(model: str) -> str:
-    stem = model.rstrip("/").rsplit("/", 1)[-1].removesuffix(".gguf").lower()
-    return "".join(char if char.isascii() and (char.isalnum() or char in "._-") else "-" for char in stem)
+    stem = model.rstrip("/").rsplit("/", 1)[-1].lower().removesuffix(".gguf")
+    plain = "".join(char if char.isascii() and (char.isalnum() or char in "._-") else "-" for char in stem)
+    # A folder's name has at most 255 bytes, and the Hub's have 96.
+    return plain[:48].strip("._-") or "model"

@@ -1,9 +1,9 @@
 """The local registry: a folder in which a checkpoint appears whole or not at all."""
 
 import errno
-import os
 import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from pydantic import BaseModel
 
@@ -43,12 +43,15 @@ class LocalRegistry:
         Raises:
             NotWritableError: with the system's own words.
         """
-        probe = self.root / ".staging" / f"probe-{os.getpid()}"
+        staging = self.root / ".staging"
         try:
-            probe.mkdir(parents=True, exist_ok=True)
-            probe.rmdir()
+            staging.mkdir(parents=True, exist_ok=True)
+            with TemporaryDirectory(prefix="probe-", dir=staging):
+                pass
         except OSError as error:
-            raise NotWritableError(f"The registry at {self.root} cannot be written to: {error}.") from error
+            raise NotWritableError(
+                f"the registry at {self.root} cannot be written to ({error.strerror})."
+            ) from error
 
     def stage(self, job_id: str) -> Path:
         """Give an empty folder to write a checkpoint into, on the same file system as its final place.
@@ -86,14 +89,22 @@ class LocalRegistry:
                 # A twin of this attempt was quicker; its checkpoint is looked at below.
                 if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                     raise
-            sync(final.parent)
+            # The folders above may be as new as the checkpoint.
+            for folder in final.parents:
+                if folder.is_relative_to(self.root):
+                    sync(folder)
         artifact = self._published(name, job_id)
         self.discard(job_id)
         return artifact
 
     def _published(self, name: str, job_id: str) -> Artifact:
         folder = self.root / name
-        manifest = Manifest.model_validate_json((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
+        try:
+            manifest = Manifest.model_validate_json((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise NameTakenError(
+                f"There is something else at {folder}, without a manifest of ours."
+            ) from error
         if manifest.job_id != job_id:
             raise NameTakenError(f"{name} was published by job {manifest.job_id}.")
         return Artifact(name=name, location=str(folder), bytes=manifest.bytes, files=manifest.files)

@@ -15,6 +15,25 @@ router = APIRouter(include_in_schema=False)
 templates = Jinja2Templates(directory=Path(__file__).parent.parent / "templates")
 
 PAGE_SIZE = 50
+_BILLION, _MILLION = 1e9, 1e6
+_LONGEST_IN_MINUTES = 120
+
+
+def _last_part(name: str) -> str:
+    """What tells one model or text from another in a narrow column; the whole name is in its title."""
+    return name.rstrip("/").rsplit("/", 1)[-1] or name
+
+
+def _amount(count: int) -> str:
+    return f"{count / _BILLION:.2f} B" if count >= _BILLION else f"{count / _MILLION:.1f} M"
+
+
+def _time_left(seconds: int) -> str:
+    minutes = -(-seconds // 60)
+    return f"{minutes} min left" if minutes <= _LONGEST_IN_MINUTES else f"{minutes / 60:.0f} h left"
+
+
+templates.env.filters |= {"last_part": _last_part, "amount": _amount, "time_left": _time_left}
 
 
 @router.get("/", response_class=HTMLResponse, responses=responses(InvalidRequestError))

@@ -7,10 +7,11 @@ from fastapi import APIRouter, Body
 from api.dependencies import ServiceSettings
 from api.examples import JOB_REQUESTS
 from api.problems import (
+    RECIPE_ERRORS,
     BodyTooLargeError,
-    InvalidRecipeError,
     InvalidRequestError,
     MalformedJsonError,
+    NotJsonError,
     responses,
 )
 from api.schemas import JobRequest
@@ -21,7 +22,10 @@ router = APIRouter(prefix="/estimates", tags=["estimates"])
 
 
 @router.post(
-    "", responses=responses(MalformedJsonError, BodyTooLargeError, InvalidRequestError, InvalidRecipeError)
+    "",
+    responses=responses(
+        MalformedJsonError, BodyTooLargeError, NotJsonError, InvalidRequestError, *RECIPE_ERRORS
+    ),
 )
 def make_estimate(
     request: Annotated[JobRequest, Body(openapi_examples=JOB_REQUESTS)], settings: ServiceSettings

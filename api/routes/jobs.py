@@ -1,27 +1,30 @@
 """Submit, read, list, cancel."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Body, Header, Query, Response, status
 
 from api.dependencies import After, Database, JobId, Limit, ServiceSettings, Wake
 from api.examples import JOB_REQUESTS
 from api.problems import (
+    RECIPE_ERRORS,
     BodyTooLargeError,
     DestinationNotWritableError,
     IdempotencyKeyReusedError,
-    InvalidRecipeError,
     InvalidRequestError,
     JobFinishedError,
     JobNotFoundError,
     MalformedJsonError,
+    NotJsonError,
     responses,
 )
 from api.schemas import JobPage, JobRequest, JobSummary, JobView
 from jobs import store
 from jobs.models import MAX_KEY_BYTES
+from jobs.problem import field_error
 from jobs.states import State
 from pruning_core.preflight import Preflight
+from pruning_core.recipe import Name
 from registry.local import LocalRegistry, NotWritableError
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
@@ -36,8 +39,9 @@ router = APIRouter(prefix="/jobs", tags=["jobs"])
             MalformedJsonError,
             IdempotencyKeyReusedError,
             BodyTooLargeError,
+            NotJsonError,
             InvalidRequestError,
-            InvalidRecipeError,
+            *RECIPE_ERRORS,
             DestinationNotWritableError,
         ),
     },
@@ -62,17 +66,20 @@ def submit_job(
     try:
         LocalRegistry(settings.registry_root).require_writable()
     except NotWritableError as error:
-        raise DestinationNotWritableError(f"{error} Tell the operator.") from error
-    submission = store.submit(
-        database,
-        ready.recipe.model_dump(mode="json"),
-        model=request.model.id,
-        method=request.method,
-        ratio=request.ratio,
-        dataset=request.evaluation.dataset,
-        idempotency_key=idempotency_key,
-        max_attempts=settings.max_attempts,
-    )
+        raise _not_writable(request, error) from error
+    try:
+        submission = store.submit(
+            database,
+            ready.recipe.model_dump(mode="json"),
+            model=request.model.id,
+            method=request.method,
+            ratio=request.ratio,
+            dataset=request.evaluation.dataset,
+            idempotency_key=idempotency_key,
+            max_attempts=settings.max_attempts,
+        )
+    except store.IdempotencyConflict as error:
+        raise _key_reused(error) from error
     job = submission.job
     if submission.created and wake.publish(job.id):
         store.mark_woken(database, job.id)
@@ -87,8 +94,8 @@ def list_jobs(
     database: Database,
     after: After,
     state: State | None = None,
-    model: Annotated[str | None, Query(max_length=1024)] = None,
-    method: Annotated[str | None, Query(pattern="^(osscar|depth)$")] = None,
+    model: Annotated[Name | None, Query()] = None,
+    method: Annotated[Literal["osscar", "depth"] | None, Query()] = None,
     limit: Limit = 50,
 ) -> JobPage:
     """List jobs, newest first. Follow `next` to see each exactly once, whatever arrives meanwhile."""
@@ -127,3 +134,18 @@ def cancel_job(job_id: JobId, database: Database) -> JobSummary:
 
 def _not_found(job_id: JobId) -> JobNotFoundError:
     return JobNotFoundError(f"There is no job {job_id}. GET /jobs lists those there are.")
+
+
+def _not_writable(request: JobRequest, error: NotWritableError) -> DestinationNotWritableError:
+    reason, remedy = f"{error}", "Tell the operator; SECATEUR_DATA_DIR is the folder above it."
+    value = request.destination.model_dump()
+    return DestinationNotWritableError(
+        f"destination: {reason} {remedy}", [field_error("destination", value, reason, remedy)]
+    )
+
+
+def _key_reused(error: store.IdempotencyConflict) -> IdempotencyKeyReusedError:
+    field, key = "Idempotency-Key", error.job.idempotency_key
+    reason = f"it came before with another request, which became job {error.job.id}."
+    remedy = "Send a new request with a new key, or the first request again unchanged."
+    return IdempotencyKeyReusedError(f"{field}: {reason} {remedy}", [field_error(field, key, reason, remedy)])

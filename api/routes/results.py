@@ -6,14 +6,16 @@ import json
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response
+from starlette.datastructures import URL
 
 from api.dependencies import After, Database, Limit
 from api.problems import InvalidRequestError, responses
 from api.schemas import Result, ResultPage
 from jobs import store
 from jobs.states import State
+from pruning_core.recipe import Name
 
 router = APIRouter(prefix="/results", tags=["results"])
 
@@ -26,10 +28,11 @@ CSV_TYPE = "text/csv"
     responses={200: {"content": {CSV_TYPE: {}}}, **responses(InvalidRequestError)},
 )
 def list_results(
+    request: Request,
     database: Database,
     after: After,
-    model: Annotated[str | None, Query(max_length=1024)] = None,
-    method: Annotated[str | None, Query(pattern="^(osscar|depth)$")] = None,
+    model: Annotated[Name | None, Query()] = None,
+    method: Annotated[Literal["osscar", "depth"] | None, Query()] = None,
     limit: Limit = 50,
     form: Annotated[Literal["json", "csv"] | None, Query(alias="format")] = None,
     accept: Annotated[str, Header()] = "",
@@ -41,16 +44,17 @@ def list_results(
     results = [Result.of(job) for job in page.jobs]
     following = page.next.encode() if page.next else None
     if form == "csv" or (form is None and CSV_TYPE in accept):
-        return _csv(results, following)
+        onward = request.url.include_query_params(format="csv", cursor=following) if following else None
+        return _csv(results, onward)
     return ResultPage(items=results, next=following)
 
 
-def _csv(results: Sequence[Result], following: str | None) -> Response:
+def _csv(results: Sequence[Result], following: URL | None) -> Response:
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(Result.model_fields))
     writer.writeheader()
     for result in results:
         row = result.model_dump(mode="json")
         writer.writerow({**row, "cut": json.dumps(row["cut"])})
-    headers = {"Link": f'</results?format=csv&cursor={following}>; rel="next"'} if following else None
+    headers = {"Link": f'<{following.path}?{following.query}>; rel="next"'} if following else None
     return Response(text.getvalue(), media_type=CSV_TYPE, headers=headers)

@@ -16,5 +16,9 @@ QWEN2 = Family(
     width_field="intermediate_size",
     count=_count,
     per_layer_lists=("layer_types",),
-    defaults={"tie_word_embeddings": False, "max_position_embeddings": 32768},
+    defaults={
+        "num_key_value_heads": 32,
+        "tie_word_embeddings": False,
+        "max_position_embeddings": 32768,
+    },
 )

@@ -32,6 +32,9 @@ def describe(config: Mapping[str, Any], model: str) -> tuple[Family, Config]:
         UnsupportedFamilyError: nobody described this `model_type`.
     """
     architectures = config.get("architectures") or []
+    if not isinstance(architectures, list):
+        architectures = [architectures]
+    architectures = [str(name) for name in architectures]
     if architectures and not any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in architectures):
         raise NotCausalLanguageModelError(
             "model",
@@ -46,6 +49,6 @@ def describe(config: Mapping[str, Any], model: str) -> tuple[Family, Config]:
             "model",
             model,
             f"its model_type is {model_type!r}, a family that is not described.",
-            f"Supported: {', '.join(supported_model_types())}.",
+            f"Name a model of one of these: {', '.join(supported_model_types())}.",
         )
     return family, {**family.defaults, **config}

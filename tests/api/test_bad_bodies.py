@@ -1,0 +1,104 @@
+"""Bodies that are no request at all, and headers that are none."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.api.conftest import Api, Change, problem_of
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "The body is empty."),
+        (b"{", "at character 1."),
+        (b'{"model": }', "at character 10."),
+        (b"{} {}", "Extra data at character 3."),
+        (b'{"model": "\xff"}', "in UTF-8."),
+        (b"[" * 30_000, "cannot be read as JSON."),
+        (b'{"ratio": ' + b"1" * 6_000 + b"}", "cannot be read as JSON."),
+    ],
+)
+def test_malformed_json_is_refused(content: bytes, says: str, refusing_api: Api) -> None:
+    problem = refusing_api.refused(content, status=400)
+    assert problem["type"] == "/problems/malformed-json"
+    assert problem["title"] == "The body is not JSON"
+    assert says in problem["detail"]
+    assert "Send a JSON object" in problem["detail"]
+
+
+@pytest.mark.parametrize("content", ["[]", "3", "null", '"osscar"', "true"])
+def test_a_body_that_is_no_object_is_refused(content: str, refusing_api: Api) -> None:
+    (error,) = refusing_api.refused(content)["errors"]
+    assert (error["field"], error["reason"]) == ("body", "this is not a JSON object.")
+
+
+@pytest.mark.parametrize(
+    "kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"]
+)
+def test_json_that_is_not_declared_as_json_is_refused_with_the_header_to_send(
+    kind: str, refusing_api: Api, body: Change
+) -> None:
+    # What `curl -d` sends when nothing is said about it.
+    with refusing_api.unchanged():
+        response = refusing_api.client.post("/jobs", json=body(), headers={"Content-Type": kind})
+    problem = problem_of(response, 415)
+    assert problem["type"] == "/problems/not-json"
+    assert "`Content-Type: application/json`" in problem["detail"]
+
+
+def _chunks(size: int) -> Iterator[bytes]:
+    for _ in range(0, size, 1000):
+        yield b" " * 1000
+
+
+def test_a_body_over_the_limit_is_refused_by_the_length_it_declares(refusing_api: Api) -> None:
+    problem = refusing_api.refused(b" " * (refusing_api.settings.max_body_bytes + 1), status=413)
+    assert problem["type"] == "/problems/body-too-large"
+    assert problem["detail"] == f"A request has at most {refusing_api.settings.max_body_bytes} bytes here."
+
+
+def test_a_body_over_the_limit_is_refused_by_the_bytes_that_come(refusing_api: Api) -> None:
+    for path in ("/jobs", "/estimates"):
+        with refusing_api.unchanged():
+            response = refusing_api.client.post(
+                path,
+                content=_chunks(refusing_api.settings.max_body_bytes + 1000),
+                headers={"Content-Type": "application/json"},
+            )
+            assert "content-length" not in response.request.headers
+            assert problem_of(response, 413)["type"] == "/problems/body-too-large"
+
+
+def test_a_body_just_within_the_limit_is_read(refusing_api: Api) -> None:
+    assert (
+        refusing_api.refused(b" " * refusing_api.settings.max_body_bytes, status=400)["type"]
+        == "/problems/malformed-json"
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "reason"),
+    [
+        ("", "this is empty."),
+        ("k" * 256, "this is longer than 255 characters."),
+        ("a b", "this holds spaces or characters beyond ASCII."),
+    ],
+)
+def test_an_idempotency_key_that_cannot_be_kept_is_refused(
+    key: str, reason: str, refusing_api: Api, body: Change
+) -> None:
+    (error,) = refusing_api.refused(body(), **{"Idempotency-Key": key})["errors"]
+    assert (error["field"], error["value"], error["reason"]) == ("Idempotency-Key", key, reason)
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/jobs/x/y/z", "/static/nothing.css"])
+def test_a_path_where_nothing_is_answers_a_problem(path: str, refusing_api: Api) -> None:
+    problem = problem_of(refusing_api.client.get(path), 404)
+    assert problem["type"] == "about:blank"
+    assert problem["detail"] == f"There is nothing at {path}. See /docs for what there is."
+
+
+def test_a_method_that_is_not_there_answers_a_problem(refusing_api: Api) -> None:
+    problem = problem_of(refusing_api.client.delete("/jobs"), 405)
+    assert (problem["type"], problem["title"]) == ("about:blank", "Method Not Allowed")

@@ -1,0 +1,84 @@
+"""Cuts that would take nothing or too much; what the answer proposes instead is accepted."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.api.conftest import Api, Change
+from tests.api.test_bad_models import LLAMA, write
+
+
+def proposed(problem: dict[str, Any], words: str) -> float:
+    (error,) = problem["errors"]
+    found = re.search(rf"Ask for {words} (0\.\d+) of the (\w+)", error["remedy"])
+    assert found, error["remedy"]
+    return float(found[1])
+
+
+@pytest.mark.parametrize("ratio_of", ["channels", "parameters"])
+@pytest.mark.parametrize("multiple", [128, 100, 16])
+def test_a_cut_that_removes_nothing_says_from_where_on_it_would(
+    ratio_of: str, multiple: int, refusing_api: Api, body: Change
+) -> None:
+    cut = {"ratio_of": ratio_of, "options.width_multiple": multiple}
+    problem = refusing_api.refused(body(cut | {"ratio": 1e-4}))
+    assert problem["type"] == "/problems/cut-too-small"
+    assert problem["title"] == "The cut would remove nothing"
+    assert problem["errors"][0]["field"] == "ratio"
+    assert "all 256 channels would stay" in problem["errors"][0]["reason"]
+    least = proposed(problem, "at least")
+    refusing_api.refused(body(cut | {"ratio": least - 1.1e-4}))
+    assert refusing_api.submit(body(cut | {"ratio": least})).status_code == 201
+
+
+@pytest.mark.parametrize("ratio_of", ["channels", "parameters"])
+@pytest.mark.parametrize("multiple", [128, 100, 16])
+def test_a_cut_that_leaves_fewer_than_128_channels_says_how_far_one_may_go(
+    ratio_of: str, multiple: int, refusing_api: Api, body: Change
+) -> None:
+    cut = {"ratio_of": ratio_of, "options.width_multiple": multiple}
+    problem = refusing_api.refused(body(cut | {"ratio": 0.99}))
+    assert problem["type"] == "/problems/cut-too-large"
+    assert "at least 128 must" in problem["errors"][0]["reason"]
+    most = proposed(problem, "at most")
+    refusing_api.refused(body(cut | {"ratio": most + 0.01}))
+    assert refusing_api.submit(body(cut | {"ratio": most})).status_code == 201
+
+
+@pytest.mark.parametrize("ratio_of", ["layers", "parameters"])
+def test_a_cut_that_leaves_no_layer_says_how_far_one_may_go(
+    ratio_of: str, refusing_api: Api, body: Change
+) -> None:
+    cut = {"method": "depth", "ratio_of": ratio_of}
+    problem = refusing_api.refused(body(cut | {"ratio": 0.99}))
+    assert problem["type"] == "/problems/cut-too-large"
+    assert problem["errors"][0]["reason"] == "4 of 4 decoder layers would go, and at least one must stay."
+    most = proposed(problem, "at most")
+    refusing_api.refused(body(cut | {"ratio": most + 0.001}))
+    assert refusing_api.submit(body(cut | {"ratio": most})).status_code == 201
+
+
+@pytest.fixture
+def folder(models: Path, tmp_path: Path) -> Path:
+    folder = models / tmp_path.name
+    folder.mkdir()
+    return folder
+
+
+@pytest.mark.parametrize("ratio", [0.1, 0.9])
+def test_an_mlp_with_no_channel_to_spare_is_said_to_have_none(
+    ratio: float, refusing_api: Api, body: Change, folder: Path
+) -> None:
+    changes = write(folder, LLAMA | {"intermediate_size": 128})
+    (error,) = refusing_api.refused(body(changes | {"ratio": ratio}))["errors"]
+    assert error["remedy"].startswith("No ratio helps here")
+
+
+def test_a_model_with_no_layer_to_spare_is_said_to_have_none(
+    refusing_api: Api, body: Change, folder: Path
+) -> None:
+    changes = write(folder, LLAMA | {"num_hidden_layers": 1})
+    (error,) = refusing_api.refused(body(changes | {"method": "depth", "ratio": 0.1}))["errors"]
+    assert error["remedy"].startswith("A model of one layer has none to spare")

@@ -1,0 +1,110 @@
+"""The model card says what was done to which revision, with what; its front matter is YAML."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pruning_core.result import PruneResult
+from registry.card import checkpoint_name, write_card
+from tests.registry.conftest import JOB, make_result
+
+ODD_MODELS = [
+    'quote"d: [yes]',
+    "/models/back`tick & <b>bold</b>",
+    "/models/pipe|s and  spaces",
+    "/модели/маленькая",
+    "- a: list",
+    "{{ 7 * 7 }}",
+]
+
+
+def written(folder: Path, result: PruneResult) -> tuple[dict[str, Any], str]:
+    write_card(folder, result)
+    _, front_matter, text = (folder / "README.md").read_text(encoding="utf-8").split("---\n", 2)
+    return yaml.safe_load(front_matter), text
+
+
+def test_it_says_what_was_done_with_what(tmp_path: Path) -> None:
+    front_matter, text = written(tmp_path, make_result())
+    assert front_matter == {
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "base_model": "HuggingFaceTB/SmolLM2-135M",
+        "tags": ["pruned", "secateur", "osscar"],
+    }
+    for fact in [
+        "`HuggingFaceTB/SmolLM2-135M`",
+        "`93efa2f097d58c2a74874c7e644dbc9b0cee75a2`",
+        "seed 7",
+        "python 3.11.7, torch 2.9.0, transformers 5.23.0 on cpu in 123 s",
+        "| 21.6081 | 30.1235 |",
+        "| 134,515,008 | 114,608,448 |",
+        "1152 of 1536 intermediate channels",
+        "148 windows of 2048 tokens, float32",
+        "c" * 64,
+        "e" * 64,
+    ]:
+        assert fact in text
+
+
+def test_it_names_the_layers_that_depth_pruning_removed(tmp_path: Path) -> None:
+    result = make_result(
+        recipe={"method": "depth", "ratio": 0.1}, removed_layers=[12, 13, 14], plan=make_result().plan
+    )
+    front_matter, text = written(tmp_path, result)
+    assert front_matter["tags"] == ["pruned", "secateur", "depth"]
+    assert "Decoder layers 12, 13, 14 of 30 (counted from 0) were removed" in text
+    assert "OSSCAR" not in text
+
+
+def test_it_claims_no_revision_where_there_is_none(tmp_path: Path) -> None:
+    result = make_result(recipe={"model": {"id": "/models/tiny"}})
+    _, text = written(tmp_path, result)
+    assert "revision" not in text
+    assert "base model: `/models/tiny`\n" in text
+
+
+@pytest.mark.parametrize("model", ODD_MODELS)
+def test_an_odd_model_id_does_not_break_the_front_matter(model: str, tmp_path: Path) -> None:
+    front_matter, text = written(tmp_path, make_result(recipe={"model": {"id": model}}))
+    assert front_matter["base_model"] == model
+    assert text.startswith("\n# ")
+
+
+def test_an_odd_text_does_not_break_the_table(tmp_path: Path) -> None:
+    text_used = make_result().evaluation.model_dump() | {"dataset": "/texts/a|b.txt"}
+    _, text = written(tmp_path, make_result(evaluation=text_used))
+    assert "perplexity on /texts/a\\|b.txt, 148 windows" in text
+
+
+def test_the_whole_result_is_beside_it_for_programs(tmp_path: Path) -> None:
+    result = make_result()
+    write_card(tmp_path, result)
+    assert PruneResult.model_validate(json.loads((tmp_path / "secateur.json").read_text())) == result
+
+
+@pytest.mark.parametrize(
+    ("model", "ratio", "name"),
+    [
+        ("HuggingFaceTB/SmolLM2-135M", 0.25, "pruned/smollm2-135m-osscar-25-11111111"),
+        ("/models/SmolLM2.Q8_0.GGUF", 0.1, "pruned/smollm2.q8_0-osscar-10-11111111"),
+        ("/models/tiny/", 0.29, "pruned/tiny-osscar-29-11111111"),
+        ("a/b", 0.125, "pruned/b-osscar-12.5-11111111"),
+        ("/", 0.1, "pruned/model-osscar-10-11111111"),
+        ("/models/..", 0.1, "pruned/model-osscar-10-11111111"),
+        ("/models/-rf", 0.1, "pruned/rf-osscar-10-11111111"),
+        ("/модели/маленькая", 0.1, "pruned/model-osscar-10-11111111"),
+        ("/models/a b;c$(d)", 0.1, "pruned/a-b-c--d-osscar-10-11111111"),
+    ],
+)
+def test_names_say_what_it_is_and_are_safe(model: str, ratio: float, name: str) -> None:
+    assert checkpoint_name(model, "osscar", ratio, JOB) == name
+
+
+def test_the_longest_model_id_still_gives_the_name_of_a_folder(tmp_path: Path) -> None:
+    name = checkpoint_name("x" * 1024, "osscar", 0.123456789, JOB)
+    (tmp_path / name).mkdir(parents=True)
+    assert len(name.removeprefix("pruned/")) <= 96

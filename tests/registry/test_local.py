@@ -1,0 +1,156 @@
+"""A checkpoint appears whole or not at all, once, under a name that is its own."""
+
+import hashlib
+import json
+import os
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+
+from registry.local import LocalRegistry, NameTakenError, NotWritableError
+from registry.manifest import MANIFEST_NAME
+from tests.registry.conftest import JOB, NAME, OTHER_JOB, stage
+
+
+def files_below(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_what_was_staged_appears_with_a_manifest_whose_digests_are_right(registry: LocalRegistry) -> None:
+    stage(registry)
+    artifact = registry.publish(JOB, NAME)
+    folder = Path(artifact.location)
+    assert folder == registry.root / NAME
+    assert files_below(folder) == {"config.json", "deeper/model.safetensors", MANIFEST_NAME}
+    manifest = json.loads((folder / MANIFEST_NAME).read_text())
+    assert (manifest["name"], manifest["job_id"]) == (NAME, JOB)
+    assert [file["path"] for file in manifest["files"]] == ["config.json", "deeper/model.safetensors"]
+    for file in manifest["files"]:
+        content = (folder / file["path"]).read_bytes()
+        assert file["bytes"] == len(content)
+        assert file["sha256"] == hashlib.sha256(content).hexdigest()
+
+
+def test_the_artifact_says_what_the_manifest_says(registry: LocalRegistry) -> None:
+    stage(registry)
+    artifact = registry.publish(JOB, NAME)
+    manifest = json.loads((registry.root / NAME / MANIFEST_NAME).read_text())
+    assert artifact.name == NAME
+    assert artifact.model_dump()["files"] == manifest["files"]
+    assert artifact.bytes == sum(file["bytes"] for file in manifest["files"]) == len("{}") + len("weights")
+
+
+def test_everyone_may_read_what_is_published_and_only_the_owner_may_write(registry: LocalRegistry) -> None:
+    stage(registry)
+    folder = Path(registry.publish(JOB, NAME).location)
+    for path in [folder, *folder.rglob("*")]:
+        assert stat.S_IMODE(path.stat().st_mode) == (0o755 if path.is_dir() else 0o644)
+
+
+def test_nothing_stays_in_staging(registry: LocalRegistry) -> None:
+    stage(registry)
+    registry.publish(JOB, NAME)
+    assert list((registry.root / ".staging").iterdir()) == []
+
+
+def test_publishing_again_for_the_same_job_gives_what_was_published_first(registry: LocalRegistry) -> None:
+    stage(registry, content="first")
+    first = registry.publish(JOB, NAME)
+    staged = stage(registry, content="second")
+    assert registry.publish(JOB, NAME) == first
+    assert (registry.root / NAME / "deeper" / "model.safetensors").read_text() == "first"
+    assert not staged.exists()
+
+
+def test_the_name_of_another_job_is_refused_and_its_checkpoint_stays(registry: LocalRegistry) -> None:
+    stage(registry, content="mine")
+    registry.publish(JOB, NAME)
+    stage(registry, OTHER_JOB, content="yours")
+    with pytest.raises(NameTakenError, match=JOB):
+        registry.publish(OTHER_JOB, NAME)
+    assert (registry.root / NAME / "deeper" / "model.safetensors").read_text() == "mine"
+
+
+def test_something_else_under_the_name_is_refused_and_stays(registry: LocalRegistry) -> None:
+    stage(registry)
+    (registry.root / NAME).mkdir(parents=True)
+    (registry.root / NAME / "notes.txt").write_text("keep")
+    with pytest.raises(NameTakenError, match="without a manifest"):
+        registry.publish(JOB, NAME)
+    assert files_below(registry.root / NAME) == {"notes.txt"}
+
+
+def test_of_two_that_publish_at_once_one_is_adopted_or_refused(registry: LocalRegistry) -> None:
+    jobs = [JOB, OTHER_JOB]
+    for job_id in jobs:
+        stage(registry, job_id, content=job_id)
+    outcomes: dict[str, str] = {}
+    start = threading.Barrier(2)
+
+    def publish(job_id: str) -> None:
+        start.wait()
+        try:
+            registry.publish(job_id, NAME)
+            outcomes[job_id] = "published"
+        except NameTakenError:
+            outcomes[job_id] = "refused"
+
+    threads = [threading.Thread(target=publish, args=(job_id,)) for job_id in jobs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes.values()) == ["published", "refused"]
+    (winner,) = [job_id for job_id, outcome in outcomes.items() if outcome == "published"]
+    assert (registry.root / NAME / "deeper" / "model.safetensors").read_text() == winner
+
+
+def test_what_an_earlier_attempt_staged_is_wiped(registry: LocalRegistry) -> None:
+    (stage(registry) / "model-00002-of-00002.safetensors").write_text("half")
+    folder = registry.stage(JOB)
+    assert list(folder.iterdir()) == []
+
+
+def test_what_is_discarded_is_gone_and_discarding_nothing_is_fine(registry: LocalRegistry) -> None:
+    folder = stage(registry)
+    registry.discard(JOB)
+    registry.discard(JOB)
+    assert not folder.exists()
+
+
+def test_a_root_that_is_a_file_is_not_writable(tmp_path: Path) -> None:
+    (tmp_path / "registry").write_text("in the way")
+    registry = LocalRegistry(tmp_path / "registry")
+    with pytest.raises(
+        NotWritableError, match=rf"{tmp_path}/registry cannot be written to \(Not a directory\)"
+    ):
+        registry.require_writable()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_root_that_is_read_only_is_not_writable(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(NotWritableError, match="Permission denied"):
+        LocalRegistry(tmp_path / "registry").require_writable()
+    tmp_path.chmod(0o700)
+
+
+def test_looking_whether_it_is_writable_leaves_nothing_and_bears_company(registry: LocalRegistry) -> None:
+    failures: list[Exception] = []
+
+    def look() -> None:
+        for _ in range(50):
+            try:
+                registry.require_writable()
+            except NotWritableError as error:
+                failures.append(error)
+
+    threads = [threading.Thread(target=look) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert list((registry.root / ".staging").iterdir()) == []
