@@ -1,6 +1,6 @@
 """Submit, read, list, cancel."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Header, Query, Response, status
 
@@ -22,6 +22,7 @@ from api.schemas import JobPage, JobRequest, JobSummary, JobView
 from jobs import store
 from jobs.models import MAX_KEY_BYTES
 from jobs.problem import field_error
+from jobs.settings import Settings
 from jobs.states import State
 from pruning_core.preflight import Preflight
 from pruning_core.recipe import Name
@@ -61,16 +62,12 @@ def submit_job(
     Everything that can be known to be wrong is refused here: the model, its family, the cut, the texts, the
     destination. With an `Idempotency-Key`, the same request sent twice is one job.
     """
-    ready = Preflight(request, settings.local_roots)
-    ready.check_texts()
+    sent = request.model_dump(mode="json")
     try:
-        LocalRegistry(settings.registry_root).require_writable()
-    except NotWritableError as error:
-        raise _not_writable(request, error) from error
-    try:
-        submission = store.submit(
+        submission = _submitted_before(database, sent, idempotency_key) or store.submit(
             database,
-            ready.recipe.model_dump(mode="json"),
+            _accept(request, settings),
+            sent=sent,
             model=request.model.id,
             method=request.method,
             ratio=request.ratio,
@@ -130,6 +127,22 @@ def cancel_job(job_id: JobId, database: Database) -> JobSummary:
     if job is None:
         raise _not_found(job_id)
     return JobSummary.of(job)
+
+
+def _submitted_before(database: Database, sent: dict[str, Any], key: str | None) -> store.Submission | None:
+    job = store.find_submitted(database, sent, idempotency_key=key) if key else None
+    return store.Submission(job, created=False) if job else None
+
+
+def _accept(request: JobRequest, settings: Settings) -> dict[str, Any]:
+    """Check everything that can be checked now, and give the request as it is stored."""
+    ready = Preflight(request, settings.local_roots)
+    ready.check_texts()
+    try:
+        LocalRegistry(settings.registry_root).require_writable()
+    except NotWritableError as error:
+        raise _not_writable(request, error) from error
+    return ready.recipe.model_dump(mode="json")
 
 
 def _not_found(job_id: JobId) -> JobNotFoundError:

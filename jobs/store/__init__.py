@@ -9,7 +9,7 @@ from jobs.store.leasing import Renewal, claim, hand_back, renew
 from jobs.store.reading import Page, events, get, list_jobs
 from jobs.store.reconciling import Reconciliation, reconcile
 from jobs.store.reporting import Event, record
-from jobs.store.submitting import IdempotencyConflict, Submission, mark_woken, submit
+from jobs.store.submitting import IdempotencyConflict, Submission, find_submitted, mark_woken, submit
 
 __all__ = [
     "AlreadyFinished",
@@ -27,6 +27,7 @@ __all__ = [
     "claim",
     "events",
     "fail",
+    "find_submitted",
     "get",
     "hand_back",
     "list_jobs",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Engine, func, select, update
+from sqlalchemy import Engine, Select, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from jobs.database import transaction
@@ -34,6 +34,7 @@ def submit(
     engine: Engine,
     request: dict[str, Any],
     *,
+    sent: dict[str, Any] | None = None,
     model: str,
     method: str,
     ratio: float,
@@ -47,6 +48,7 @@ def submit(
     Args:
         engine: The database.
         request: The accepted request with its defaults filled in; the worker gets exactly this.
+        sent: The request as it was sent, by which a repeated post is recognised; `request` if not given.
         model: The model's label, for filters and lists. So are `method`, `ratio` and `dataset`.
         method: `osscar` or `depth`.
         ratio: What the request asks to remove.
@@ -58,7 +60,7 @@ def submit(
     Raises:
         IdempotencyConflict: The key was used before with another request.
     """
-    digest = _digest(request)
+    digest = _digest(request if sent is None else sent)
     creation = (
         insert(Job)
         .values(
@@ -82,14 +84,26 @@ def submit(
         )
         .returning(Job)
     )
-    first_use = select(Job).where(Job.submitted_by == submitted_by, Job.idempotency_key == idempotency_key)
     with transaction(engine) as session:
         if created := session.scalars(creation).one_or_none():
             return Submission(created, created=True)
-        job = session.scalars(first_use).one()
-    if job.request_digest != digest:
-        raise IdempotencyConflict(job)
-    return Submission(job, created=False)
+        job = session.scalars(_first_use(idempotency_key, submitted_by)).one()
+    return Submission(_same(job, digest), created=False)
+
+
+def find_submitted(
+    engine: Engine, sent: dict[str, Any], *, idempotency_key: str, submitted_by: str = "anonymous"
+) -> Job | None:
+    """Find the job that the same key and request queued before, without queueing one.
+
+    Asked before a request is checked: what was accepted once is accepted again, even if the Hub is down now.
+
+    Raises:
+        IdempotencyConflict: The key was used before with another request.
+    """
+    with transaction(engine) as session:
+        job = session.scalars(_first_use(idempotency_key, submitted_by)).one_or_none()
+    return None if job is None else _same(job, _digest(sent))
 
 
 def mark_woken(engine: Engine, job_id: UUID) -> None:
@@ -103,6 +117,16 @@ def mark_woken(engine: Engine, job_id: UUID) -> None:
             .where(Job.id == job_id, Job.state == State.QUEUED)
             .values(woken_at=func.clock_timestamp())
         )
+
+
+def _first_use(idempotency_key: str | None, submitted_by: str) -> Select[Job]:
+    return select(Job).where(Job.submitted_by == submitted_by, Job.idempotency_key == idempotency_key)
+
+
+def _same(job: Job, digest: str) -> Job:
+    if job.request_digest != digest:
+        raise IdempotencyConflict(job)
+    return job
 
 
 def _digest(request: dict[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """A request that is accepted becomes one job and one wake-up, whatever the broker does."""
 
+import shutil
 import time
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from starlette.testclient import TestClient
 from api.application import create_app
 from jobs.settings import Settings
 from tests.api.conftest import Api, Change, Json, problem_of
+from tests.tiny_models import make_tiny_llama
 
 
 def test_a_job_is_answered_with_its_place_and_all_defaults_filled_in(
@@ -139,3 +141,17 @@ def test_a_bug_of_ours_is_a_problem_with_an_incident_and_without_its_secrets(
     assert problem["type"] == "/problems/internal"
     assert "incident" in problem["detail"]
     assert "hunter2" not in str(problem)
+
+
+def test_a_repeated_post_is_the_same_job_even_when_it_would_be_refused_now(
+    api: Api, body: Change, models: Path
+) -> None:
+    folder = make_tiny_llama(models / "soon-gone")
+    request = body({"model": str(folder)})
+    first = api.client.post("/jobs", json=request, headers={"Idempotency-Key": "gone"})
+    assert first.status_code == 201
+    shutil.rmtree(folder)
+    again = api.client.post("/jobs", json=request, headers={"Idempotency-Key": "gone"})
+    assert again.status_code == 200
+    assert again.json()["id"] == first.json()["id"]
+    assert api.client.post("/jobs", json=request).status_code == 422
