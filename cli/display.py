@@ -9,6 +9,9 @@ from rich.text import Text
 from cli.console import err
 
 
+WIDE = 140
+
+
 class TimeLeft(ProgressColumn):
     """The worker's own estimate, which knows what each step costs."""
 
@@ -65,30 +68,32 @@ def change(before: float | None, after: float | None, form: str) -> str:
     return " → ".join("–" if value is None else format(value, form) for value in (before, after))
 
 
-def jobs_table(jobs: list[dict[str, Any]]) -> Table:
-    """Jobs, one a row."""
+def jobs_table(jobs: list[dict[str, Any]], width: int) -> Table:
+    """Jobs, one a row; parameters and cut only where `width` characters have room for them."""
+    wide = width >= WIDE
     table = Table(box=None, pad_edge=False, header_style="bold")
     # Whole, however narrow the terminal: it is there to be copied.
     table.add_column("id", no_wrap=True, min_width=36)
-    for name in ("state", "model", "method", "ratio"):
-        table.add_column(name)
-    for name in ("PPL", "parameters (M)"):
-        table.add_column(name, justify="right")
-    table.add_column("cut")
+    for name in ("state", "model", "method"):
+        table.add_column(name, overflow="ellipsis", no_wrap=True)
+    table.add_column("PPL", justify="right", no_wrap=True)
+    if wide:
+        table.add_column("parameters (M)", justify="right")
+        table.add_column("cut")
     for job in jobs:
         parameters = job["parameters"]
         millions = [None if n is None else n / 1e6 for n in (parameters["before"], parameters["after"])]
         state = job["state"] if job["state"] != "running" else f"{job['stage']} {job['progress']:.0%}"
-        table.add_row(
+        cells = [
             job["id"],
             state,
             Text(job["request"]["model"]["id"].rsplit("/", 1)[-1]),
-            job["request"]["method"],
-            f"{job['request']['ratio']:g}",
+            f"{job['request']['method']} {job['request']['ratio']:g}",
             change(job["perplexity"]["before"], job["perplexity"]["after"], ".2f"),
-            change(millions[0], millions[1], ".1f"),
-            describe_cut(job["cut"]),
-        )
+        ]
+        if wide:
+            cells += [change(millions[0], millions[1], ".1f"), describe_cut(job["cut"])]
+        table.add_row(*cells)
     return table
 
 

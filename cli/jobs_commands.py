@@ -64,7 +64,7 @@ def list_jobs(
     if as_json:
         print_json(page)
         return
-    out.print(jobs_table(page["items"]) if page["items"] else "No jobs.")
+    out.print(jobs_table(page["items"], out.width) if page["items"] else "No jobs.")
     if page["next"]:
         out.print(f"More: secateur list --cursor {page['next']}", soft_wrap=True)
 
