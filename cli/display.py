@@ -8,7 +8,6 @@ from rich.text import Text
 
 from cli.console import err
 
-
 WIDE = 140
 
 
