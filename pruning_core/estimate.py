@@ -1,5 +1,6 @@
 """What a job will take and give, in bytes, from the config alone."""
 
+from pruning_core.budgets import ACTIVATION_CACHE_BYTES
 from pruning_core.planning import Plan
 from pruning_core.preflight import Preflight
 from pruning_core.recipe import OsscarRecipe
@@ -30,9 +31,11 @@ def estimate(ready: Preflight) -> Estimate:
     width = BYTES[dtype]
     windows = recipe.calibration.samples * recipe.calibration.sequence_length
     hidden_states = windows * ready.config["hidden_size"] * width
+    activations = windows * plan.intermediate_size_before * width
     if isinstance(recipe, OsscarRecipe):
         # AᵀA, H, H⁻¹ and WWᵀ of one layer in float64, and one temporary of their size.
         work = hidden_states + 5 * 8 * plan.intermediate_size_before**2
+        work += activations if activations <= ACTIVATION_CACHE_BYTES else 0
     else:
         removed = plan.layers_before - plan.layers_after
         work = hidden_states * (plan.layers_before - removed + 2)

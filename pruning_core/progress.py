@@ -16,11 +16,13 @@ class CostModel:
     Attributes:
         head: one token through the final norm and the language-model head, with its loss.
         gram: adding one token to the Gram matrix of an MLP's channels.
+        change: turning one token's dense layer output into the pruned layer's.
         solve: selecting one layer's channels and refitting its consumer.
     """
 
     head: float
     gram: float
+    change: float
     solve: float
 
     @classmethod
@@ -33,6 +35,7 @@ class CostModel:
         return cls(
             head=config["vocab_size"] * config["hidden_size"] / layer,
             gram=channels**2 / layer,
+            change=channels * config["hidden_size"] / layer,
             solve=2 * 3 * channels**3 / layer,
         )
 
@@ -56,6 +59,9 @@ class Meter:
 
     def gram(self, tokens: int) -> None:
         self._advance(tokens * self._costs.gram)
+
+    def change(self, tokens: int) -> None:
+        self._advance(tokens * self._costs.change)
 
     def solve(self) -> None:
         self._advance(self._costs.solve)

@@ -15,11 +15,13 @@ class NarrowMlp:
     Attributes:
         kept: [kept], ascending indices of the channels that stay.
         weight: [kept, outputs], the consumer's rows for them, float64.
+        change: [channels, outputs], Ŵ − W, where Ŵ has zeros for the channels that go: the output changes by A(Ŵ − W).
         error: ‖AŴ − AW‖² / ‖AW‖² over the calibration activations A.
     """
 
     kept: Tensor
     weight: Tensor
+    change: Tensor
     error: float
 
 
@@ -37,10 +39,11 @@ def narrow(gram: Tensor, weight: Tensor, keep: int, damping: float) -> NarrowMlp
     # The target is the dense output AW, so G = AᵀAW + λW = HW, and the optimum on all channels is W itself.
     kept = eliminate(hessian, weight, keep)
     refitted = refit(hessian, hessian @ weight, kept)
-    lost = weight.clone()
-    lost[kept] -= refitted
+    change = -weight
+    change[kept] += refitted
     energy = _energy(gram, weight)
-    return NarrowMlp(kept, refitted, error=_energy(gram, lost) / energy if energy > 0 else 0.0)
+    error = _energy(gram, change) / energy if energy > 0 else 0.0
+    return NarrowMlp(kept, refitted, change, error)
 
 
 def damp(gram: Tensor, damping: float) -> Tensor:

@@ -12,8 +12,8 @@ from pruning_core.events import ignore
 from pruning_core.model_source import find_model
 from pruning_core.models.mlp import MlpChannels
 from pruning_core.models.registry import describe
+from pruning_core.osscar.activations import ConsumerInputs
 from pruning_core.osscar.elimination import eliminate
-from pruning_core.osscar.gram import GramMatrix
 from pruning_core.osscar.layer import damp, narrow
 from pruning_core.perplexity import mean_loss
 from pruning_core.progress import CostModel, Meter
@@ -58,7 +58,7 @@ def test_the_header_tells_what_transformers_loads(smollm2: ResidentModel, gguf: 
 
 
 def test_its_loss_is_that_of_transformers(smollm2: ResidentModel, windows: torch.Tensor) -> None:
-    meter = Meter(CostModel(head=8, gram=1, solve=1), 1.0, ignore)
+    meter = Meter(CostModel(head=8, gram=1, change=1, solve=1), 1.0, ignore)
     ours = mean_loss(smollm2, windows[:2], meter)
     assert ours == pytest.approx(transformers_loss(smollm2.model, windows[:2]), rel=1e-6)
 
@@ -68,20 +68,20 @@ def test_osscar_beats_the_largest_channels_on_a_real_layer(
 ) -> None:
     layer = smollm2.model.model.layers[10]
     channels = MlpChannels(layer, smollm2.family.mlp)
-    gram = GramMatrix(channels.consumer)
+    inputs = ConsumerInputs(channels.consumer, hold=False)
     with torch.no_grad():
         smollm2.model(input_ids=windows)
-    gram.detach()
+    inputs.detach()
     weight = channels.consumer_weight().double()
-    hessian = damp(gram.value, 0.01)
+    hessian = damp(inputs.gram, 0.01)
     targets = hessian @ weight
     ours = objective(hessian, targets, eliminate(hessian, weight, 1152).tolist())
-    scores = gram.value.diagonal().sqrt() * weight.norm(dim=1)
+    scores = inputs.gram.diagonal().sqrt() * weight.norm(dim=1)
     largest = objective(hessian, targets, scores.topk(1152).indices.sort().values.tolist())
     everything = objective(hessian, targets, list(range(1536)))
     # Of what the best choice of the two loses, ours loses clearly less.
     assert ours - everything < 0.95 * (largest - everything)
-    assert narrow(gram.value, weight, 1152, 0.01).error < 0.1
+    assert narrow(inputs.gram, weight, 1152, 0.01).error < 0.1
 
 
 def test_a_gguf_file_becomes_a_checkpoint_that_loads(gguf: Path, tmp_path: Path) -> None:

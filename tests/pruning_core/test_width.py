@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from pruning_core import budgets
 from pruning_core.errors import BrokenModelError
 from pruning_core.events import Event, LayerPruned, PerplexityPoint, ignore
 from pruning_core.models.mlp import MlpChannels
-from pruning_core.osscar.gram import GramMatrix
+from pruning_core.osscar.activations import ConsumerInputs
 from pruning_core.osscar.layer import narrow
 from pruning_core.osscar.probe import SHARE_OF_JOB, ProbePlan, plan_probe
 from pruning_core.osscar.width import prune_width, width_cost
@@ -36,16 +37,19 @@ def inputs_of(module: torch.nn.Module, model: ResidentModel, windows: Tensor) ->
     return seen[0]
 
 
+@pytest.mark.parametrize("held", [True, False])
 def test_each_layer_is_solved_on_what_the_pruned_layers_before_it_give(
-    load: Load, windows: Tensor, meter: Meter
+    load: Load, windows: Tensor, meter: Meter, held: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if not held:
+        monkeypatch.setattr(budgets, "ACTIVATION_CACHE_BYTES", 0)
     model, oracle = load(), load()
     pruned = prune(model, windows, meter)
     # The oracle forwards the whole model once per layer and looks at nothing but that layer's inputs.
     for index, layer in enumerate(oracle.model.model.layers):
-        activations = inputs_of(layer.mlp.down_proj, oracle, windows).flatten(0, 1).double()
+        seen = inputs_of(layer.mlp.down_proj, oracle, windows).flatten(0, 1).double()
         channels = MlpChannels(layer, oracle.family.mlp)
-        expected = narrow(activations.T @ activations, channels.consumer_weight(), KEEP, 0.01)
+        expected = narrow(seen.T @ seen, channels.consumer_weight(), KEEP, 0.01)
         channels.narrow(expected.kept, expected.weight)
         assert pruned[index].error == pytest.approx(expected.error, rel=1e-4)
         actual = model.model.model.layers[index].mlp
@@ -71,12 +75,12 @@ def test_nothing_listens_to_the_model_afterwards(load: Load, windows: Tensor, me
 
 def test_the_gram_matrix_adds_up_what_float32_would_lose() -> None:
     consumer = torch.nn.Linear(2, 1)
-    gram = GramMatrix(consumer)
+    inputs = ConsumerInputs(consumer, hold=False)
     consumer(torch.full((1, 2), 4096.0))
     for _ in range(1000):
         consumer(torch.full((1, 2), 1.0))
-    gram.detach()
-    assert gram.value[0, 1].item() == 4096.0**2 + 1000
+    inputs.detach()
+    assert inputs.gram[0, 1].item() == 4096.0**2 + 1000
 
 
 def test_activations_that_are_not_finite_name_the_layer(load: Load, windows: Tensor, meter: Meter) -> None:
@@ -109,7 +113,7 @@ def test_progress_points_are_the_perplexity_of_the_partly_pruned_model(
 @pytest.mark.parametrize("calibration_tokens", [512, 8192, 262144])
 @pytest.mark.parametrize("evaluation_windows", [1, 4, 148])
 def test_progress_points_cost_at_most_their_share(calibration_tokens: int, evaluation_windows: int) -> None:
-    costs = CostModel(head=8.0, gram=0.7, solve=6000.0)
+    costs = CostModel(head=8.0, gram=0.7, change=0.25, solve=6000.0)
     evaluation = TextUsed(dataset="any", sha256="", windows=evaluation_windows, sequence_length=1024)
     job = width_cost(30, calibration_tokens, costs) + evaluation_windows * 1024 * (60 + 16)
     plan = plan_probe(30, evaluation, costs, job)
@@ -118,8 +122,18 @@ def test_progress_points_cost_at_most_their_share(calibration_tokens: int, evalu
     assert plan.cost == pytest.approx(plan.windows * 1024 * (30 * bool(plan.windows) + behind))
 
 
+def test_each_layer_runs_once_over_the_calibration_text(load: Load, windows: Tensor, meter: Meter) -> None:
+    model = load()
+    runs: list[int] = []
+    for index, layer in enumerate(model._layers):
+        layer.register_forward_hook(lambda *_, index=index: runs.append(index))
+    prune(model, windows, meter)
+    # Once to embed, where the layers only tell what they are called with, and once for each.
+    assert sorted(runs) == sorted([*range(4), *range(4)])
+
+
 def test_the_work_is_what_was_announced(load: Load, windows: Tensor) -> None:
-    costs = CostModel(head=3.0, gram=0.5, solve=100.0)
+    costs = CostModel(head=3.0, gram=0.5, change=0.25, solve=100.0)
     meter = Meter(costs, 1.0, ignore)
     prune(load(), windows, meter)
     assert meter._done == pytest.approx(width_cost(4, windows.numel(), costs))
