@@ -1,6 +1,5 @@
 """`secateur prune | estimate | evaluate`: the library in this process, without any service."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,7 +31,6 @@ def prune(
         # Before torch is imported, so that what cannot work is said at once.
         Preflight(recipe, roots=None).check_texts()
 
-        _silence_other_bars()
         from pruning_core.pruning import prune as prune_recipe
         from registry.card import write_card
 
@@ -119,7 +117,6 @@ def evaluate(
             dataset=options.absolute(text), sequence_length=sequence_length, samples=samples
         )
 
-        _silence_other_bars()
         from pruning_core.evaluation import evaluate as evaluate_model
 
         with live_progress(visible=not as_json) as bars:
@@ -133,11 +130,6 @@ def evaluate(
         f"PPL {result.perplexity:.4f} ({result.text.windows} windows of {result.text.sequence_length}, "
         f"{result.dtype}), {result.seconds:.0f} s"
     )
-
-
-def _silence_other_bars() -> None:
-    """Leave the terminal to our own bar; tqdm reads this when transformers imports it."""
-    os.environ.setdefault("TQDM_DISABLE", "1")
 
 
 class _Drawing:
