@@ -10,7 +10,7 @@ from pruning_core.depth.sweep import sweep_cost
 from pruning_core.devices import find_device
 from pruning_core.errors import OutputExistsError
 from pruning_core.events import CandidateScored, DenseMeasured, LayerPruned, OnEvent, StageStarted, ignore
-from pruning_core.osscar.probe import plan_probe
+from pruning_core.osscar.probe import NO_PROBE, plan_probe
 from pruning_core.osscar.width import prune_width, width_cost
 from pruning_core.paths import Roots
 from pruning_core.perplexity import mean_loss, perplexity_of
@@ -65,7 +65,7 @@ def prune(
 
     costs = CostModel.of(ready.family, ready.config)
     job = _cost(ready.plan, recipe, calibration.windows.numel(), evaluation.windows.numel(), costs)
-    probe = plan_probe(len(model), evaluation.used, costs, job)
+    probe = plan_probe(len(model), evaluation.used, costs, job) if recipe.method == "osscar" else NO_PROBE
     meter = Meter(costs, job + probe.cost, on_event)
 
     on_event(StageStarted("evaluating"))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from pruning_core.events import PerplexityPoint
 from pruning_core.perplexity import loss_sum, predictions
-from pruning_core.progress import CostModel
+from pruning_core.progress import CostModel, Meter
 from pruning_core.result import TextUsed
 from pruning_core.streaming import LayeredModel
 
@@ -29,6 +29,9 @@ class ProbePlan:
     cost: float
 
 
+NO_PROBE = ProbePlan(0, frozenset(), 0.0)
+
+
 def plan_probe(layers: int, evaluation: TextUsed, costs: CostModel, job_cost: float) -> ProbePlan:
     """Spread as many points over the layers as `SHARE_OF_JOB` of the job's cost pays for.
 
@@ -47,14 +50,15 @@ def plan_probe(layers: int, evaluation: TextUsed, costs: CostModel, job_cost: fl
             cost = tokens * layers + behind
             if cost <= budget:
                 return ProbePlan(probed, after, cost)
-    return ProbePlan(0, frozenset(), 0.0)
+    return NO_PROBE
 
 
 class PerplexityProbe:
     """A few evaluation windows that follow the pruning through the layers."""
 
-    def __init__(self, model: LayeredModel, windows: Tensor) -> None:
+    def __init__(self, model: LayeredModel, windows: Tensor, meter: Meter) -> None:
         self._model = model
+        self._meter = meter
         self._windows = windows
         self._stream = model.embed(windows)
 
@@ -65,10 +69,13 @@ class PerplexityProbe:
         for index in range(pruned, len(self._model)):
             with self._model.open(index) as layer:
                 hidden = self._stream.run(layer, index, hidden)
+            self._meter.layer(self._windows.numel())
         loss = loss_sum(self._model, hidden, self._stream.tokens) / predictions(self._windows)
+        self._meter.head(self._windows.numel())
         return PerplexityPoint(pruned, math.exp(loss), len(self._windows))
 
     @torch.no_grad()
     def advance(self, layer: nn.Module, index: int) -> None:
         """Follow through decoder layer `index`, which has been pruned."""
         self._stream.hidden = self._stream.run(layer, index)
+        self._meter.layer(self._windows.numel())

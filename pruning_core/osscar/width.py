@@ -59,7 +59,7 @@ def prune_width(
     streams = [model.embed(batch) for batch in batches(windows)]
     width = getattr(model.config, model.family.width_field)
     hold = fit_in_cache(windows.numel(), width, streams[0].hidden.dtype)
-    follower = PerplexityProbe(model, probe_windows[: probe.windows]) if probe.windows else None
+    follower = PerplexityProbe(model, probe_windows[: probe.windows], meter) if probe.windows else None
 
     on_event(StageStarted("pruning"))
     pruned: list[LayerPruned] = []

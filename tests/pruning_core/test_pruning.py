@@ -146,6 +146,23 @@ def test_events_tell_the_story_in_order(tiny_llama: Path, tmp_path: Path) -> Non
     assert fractions == sorted(fractions)
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_progress_ends_where_the_work_does(
+    tiny_llama: Path, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pruning_core.progress.REPORT_EVERY_SECONDS", 0)
+    fractions: list[float] = []
+
+    def note(event: Event) -> None:
+        if isinstance(event, Progress):
+            fractions.append(event.fraction)
+
+    prune(recipe(tiny_llama, method), tmp_path, on_event=note)
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == pytest.approx(1.0)
+    assert fractions[-2] < 1.0
+
+
 def test_what_was_used_is_recorded(tiny_llama: Path, tmp_path: Path) -> None:
     result = prune(recipe(tiny_llama, "depth"), tmp_path)
     assert result.calibration.windows == 8

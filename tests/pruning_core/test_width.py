@@ -12,7 +12,7 @@ from pruning_core.events import Event, LayerPruned, PerplexityPoint, ignore
 from pruning_core.models.mlp import MlpChannels
 from pruning_core.osscar.activations import ConsumerInputs
 from pruning_core.osscar.layer import narrow
-from pruning_core.osscar.probe import SHARE_OF_JOB, ProbePlan, plan_probe
+from pruning_core.osscar.probe import NO_PROBE, SHARE_OF_JOB, ProbePlan, plan_probe
 from pruning_core.osscar.width import prune_width, width_cost
 from pruning_core.progress import CostModel, Meter
 from pruning_core.result import TextUsed
@@ -20,7 +20,6 @@ from pruning_core.streaming import ResidentModel
 from tests.pruning_core.conftest import Load, transformers_loss
 
 KEEP = 128
-NO_PROBE = ProbePlan(0, frozenset(), 0.0)
 
 
 def prune(model: ResidentModel, windows: Tensor, meter: Meter, **changes: object) -> list[LayerPruned]:
