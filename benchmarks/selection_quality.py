@@ -2,8 +2,8 @@
 
     python -m benchmarks.selection_quality --model MODEL.gguf --calibration builtin --evaluation builtin
 
-Prunes the model three times: OSSCAR; the channels of largest ‖x‖·‖w‖ with OSSCAR's refit; the same channels without
-any refit. Prints one JSON object with the perplexity of each.
+Prunes the model four times: OSSCAR; the channels of largest ‖x‖·‖w‖ with OSSCAR's refit; the same channels without any
+refit; the channels of largest ‖w‖ without refit. Prints one JSON object with the perplexity of each.
 """
 
 import argparse
@@ -24,6 +24,11 @@ def largest(gram: Tensor, weight: Tensor, keep: int) -> Tensor:
     """The channels of largest ‖x‖·‖w‖, ascending; `gram` holds ‖x‖² on its diagonal, up to the ridge."""
     scores = gram.diagonal().sqrt() * weight.norm(dim=1)
     return scores.topk(keep).indices.sort().values
+
+
+def largest_weights(_gram: Tensor, weight: Tensor, keep: int) -> Tensor:
+    """The channels of largest ‖w‖, ascending."""
+    return weight.norm(dim=1).topk(keep).indices.sort().values
 
 
 def without_refit(hessian: Tensor, targets: Tensor, kept: Tensor) -> Tensor:
@@ -80,6 +85,9 @@ def main() -> None:
                 "perplexity_osscar": osscar,
                 "perplexity_largest_with_refit": perplexities(largest)[1],
                 "perplexity_largest_without_refit": perplexities(largest, refit=without_refit)[1],
+                "perplexity_largest_weights_without_refit": perplexities(
+                    largest_weights, refit=without_refit
+                )[1],
             }
         )
     )
