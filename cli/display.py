@@ -47,7 +47,8 @@ def perplexity_so_far(job: dict[str, Any]) -> str:
         return f"PPL {best['perplexity']:.2f} without layers {best['layers'][0]}–{best['layers'][-1]}"
     if perplexity["points"]:
         point = perplexity["points"][-1]
-        return f"PPL {point['perplexity']:.2f} after {point['layer']} layers ({point['windows']} windows)"
+        windows = "1 window" if point["windows"] == 1 else f"{point['windows']} windows"
+        return f"PPL {point['perplexity']:.2f} after {point['layer']} layers ({windows})"
     if perplexity["before"]:
         return f"PPL {perplexity['before']:.2f} unpruned"
     return ""
