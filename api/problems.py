@@ -177,7 +177,7 @@ def install(app: FastAPI) -> None:
         return described
 
     # As FastAPI's documentation does.
-    app.openapi = openapi  # type: ignore[method-assign]
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI documents this way of extending it
 
 
 def _answer_problem(_request: Request, error: Exception) -> Response:

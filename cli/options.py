@@ -110,7 +110,7 @@ def takes_request(command: Callable[..., None]) -> Callable[..., None]:
     ]
     # What has no default stands in front, as Python wants it.
     parameters.sort(key=lambda parameter: parameter.default is not inspect.Parameter.empty)
-    wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # functions take any
     wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return wrapper
 
