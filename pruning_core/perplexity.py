@@ -52,15 +52,24 @@ def predictions(windows: Tensor) -> int:
     return windows.shape[0] * (windows.shape[1] - 1)
 
 
+def exponentiate(loss: float) -> float:
+    """Turn a mean loss into a perplexity; infinite where a float cannot hold it, NaN for NaN."""
+    try:
+        return math.exp(loss)
+    except OverflowError:
+        return math.inf
+
+
 def perplexity_of(loss: float, what: str) -> float:
     """Exponentiate a mean loss.
 
     Raises:
         BrokenModelError: the loss is not finite.
     """
-    if not math.isfinite(loss):
+    perplexity = exponentiate(loss)
+    if not math.isfinite(perplexity):
         raise BrokenModelError(
-            f"The perplexity of {what} is {loss}: some weight or activation is not finite. "
+            f"The perplexity of {what} is {perplexity}: some weight or activation is not finite. "
             "float16 overflows in some families; ask for dtype bfloat16 or float32."
         )
-    return math.exp(loss)
+    return perplexity

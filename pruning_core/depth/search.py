@@ -8,6 +8,7 @@ from pruning_core.depth.removal import remove_layers
 from pruning_core.depth.sweep import score_runs
 from pruning_core.errors import BrokenModelError
 from pruning_core.events import CandidateScored, OnEvent, StageStarted
+from pruning_core.perplexity import exponentiate
 from pruning_core.progress import Meter
 from pruning_core.streaming import LayeredModel
 
@@ -34,15 +35,15 @@ def prune_depth(
     candidates = [
         CandidateScored(
             layers=tuple(range(start, start + remove)),
-            perplexity=math.exp(loss) if math.isfinite(loss) else math.nan,
+            perplexity=exponentiate(loss),
             windows=len(windows),
         )
         for start, loss in enumerate(score_runs(model, windows, remove, meter))
     ]
     for candidate in candidates:
         on_event(candidate)
-    candidates.sort(key=lambda c: math.inf if math.isnan(c.perplexity) else c.perplexity)
-    if math.isnan(candidates[0].perplexity):
+    candidates.sort(key=lambda c: c.perplexity if math.isfinite(c.perplexity) else math.inf)
+    if not math.isfinite(candidates[0].perplexity):
         raise BrokenModelError(
             f"No run of {remove} layers leaves a model with a finite perplexity. "
             "float16 overflows in some families; ask for dtype bfloat16 or float32."

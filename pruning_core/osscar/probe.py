@@ -1,13 +1,12 @@
 """Perplexity of the partly pruned model, while the layers behind are still dense."""
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from pruning_core.events import PerplexityPoint
-from pruning_core.perplexity import loss_sum, predictions
+from pruning_core.perplexity import exponentiate, loss_sum, predictions
 from pruning_core.progress import CostModel, Meter
 from pruning_core.result import TextUsed
 from pruning_core.streaming import LayeredModel
@@ -72,7 +71,7 @@ class PerplexityProbe:
             self._meter.layer(self._windows.numel())
         loss = loss_sum(self._model, hidden, self._stream.tokens) / predictions(self._windows)
         self._meter.head(self._windows.numel())
-        return PerplexityPoint(pruned, math.exp(loss), len(self._windows))
+        return PerplexityPoint(pruned, exponentiate(loss), len(self._windows))
 
     @torch.no_grad()
     def advance(self, layer: nn.Module, index: int) -> None:

@@ -82,6 +82,15 @@ def test_a_candidate_that_is_not_finite_never_wins(load: Load, windows: Tensor, 
     assert math.isnan(candidates[-1].perplexity)
 
 
+def test_a_loss_whose_perplexity_no_float_holds_never_wins(
+    load: Load, windows: Tensor, meter: Meter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pruning_core.depth.search.score_runs", lambda *_: [1e4, 2.0, 1e4])
+    candidates = prune_depth(load(), windows, remove=2, meter=meter, on_event=ignore)
+    assert candidates[0].layers == (1, 2)
+    assert candidates[-1].perplexity == math.inf
+
+
 def test_a_model_without_any_finite_candidate_is_said_to_be_broken(
     load: Load, windows: Tensor, meter: Meter
 ) -> None:
