@@ -36,7 +36,17 @@ EvaluationSamples = Annotated[
     int | None, typer.Option(help="Only the first evaluation windows; all by default.")
 ]
 Damping = Annotated[
-    float | None, typer.Option(help="osscar: λ as a share of the mean diagonal of AᵀA.", show_default="0.01")
+    float | None, typer.Option(help="osscar: λ as a share of the mean diagonal of AᵀA.", show_default="0.001")
+]
+DriftCorrection = Annotated[
+    float | None,
+    typer.Option(
+        help="osscar: how far the refit repairs what earlier layers lost, 0 to 1.", show_default="0.5"
+    ),
+]
+VocabularyShare = Annotated[
+    float | None,
+    typer.Option(help="osscar: windows of random tokens, as a share of --samples.", show_default="0.125"),
 ]
 WidthMultiple = Annotated[
     int | None, typer.Option(help="osscar: round the kept width to this.", show_default="128")
@@ -65,11 +75,18 @@ def request(
     evaluation_sequence_length: EvaluationLength = 2048,
     evaluation_samples: EvaluationSamples = None,
     damping: Damping = None,
+    drift_correction: DriftCorrection = None,
+    vocabulary_share: VocabularyShare = None,
     width_multiple: WidthMultiple = None,
     dtype: Dtype = "auto",
 ) -> dict[str, Any]:
     """Put the options together as the body of POST /jobs; what was not given is left out."""
-    given = {"damping": damping, "width_multiple": width_multiple}
+    given = {
+        "damping": damping,
+        "drift_correction": drift_correction,
+        "vocabulary_share": vocabulary_share,
+        "width_multiple": width_multiple,
+    }
     body: dict[str, Any] = {
         "model": {"id": absolute(model), "revision": revision},
         "method": method.value,

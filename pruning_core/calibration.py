@@ -36,6 +36,22 @@ def calibration_windows(
     return _prepare(content, asked, draw_windows(tokens, asked.sequence_length, asked.samples, asked.seed))
 
 
+def vocabulary_windows(
+    asked: CalibrationText, count: int, tokenizer: PreTrainedTokenizerBase, vocabulary: int
+) -> Tensor:
+    """Draw windows of random tokens, [count, sequence length], every ordinary token as likely as any other.
+
+    A calibration text uses a small part of the vocabulary and repeats its own subjects. Channels that answer to other
+    tokens look idle on it; these windows wake them.
+    """
+    special = set(tokenizer.all_special_ids)
+    ordinary = torch.tensor(
+        [token for token in range(min(len(tokenizer), vocabulary)) if token not in special]
+    )
+    generator = torch.Generator().manual_seed(asked.seed)
+    return ordinary[torch.randint(len(ordinary), (count, asked.sequence_length), generator=generator)]
+
+
 def evaluation_windows(
     asked: EvaluationText, text: TextSource, tokenizer: PreTrainedTokenizerBase
 ) -> PreparedText:

@@ -7,6 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
+from pruning_core.finiteness import require_finite_weights
 from pruning_core.model_source import ModelSource
 
 SHARD_SIZE = "5GB"
@@ -18,12 +19,17 @@ def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
 
 
 def load_model(source: ModelSource, dtype: str, device: torch.device) -> PreTrainedModel:
-    """Load a checkpoint in its own dtype (`auto`) or the one asked for; a GGUF file is dequantised to float32."""
+    """Load a checkpoint in its own dtype (`auto`) or the one asked for; a GGUF file is dequantised to float32.
+
+    Raises:
+        BrokenModelError: a weight is not finite.
+    """
     logging.disable_progress_bar()
     # transformers' decorated `to` is typed as if it took another model.
     model: Any = AutoModelForCausalLM.from_pretrained(
         source.location, dtype=dtype, trust_remote_code=False, **_where(source)
     )
+    require_finite_weights(model)
     moved: PreTrainedModel = model.to(device)
     return moved
 

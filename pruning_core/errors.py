@@ -93,6 +93,11 @@ class UnknownDeviceError(RecipeError):
     title = "The device is not available"
 
 
+class NotEnoughMemoryError(RecipeError):
+    slug = "not-enough-memory"
+    title = "The job does not fit the device's memory"
+
+
 class OutputExistsError(RecipeError):
     slug = "output-exists"
     title = "The output folder is already there"

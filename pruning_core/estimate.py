@@ -14,13 +14,15 @@ class Estimate(Plan):
     Attributes:
         dtype: of weights and activations.
         result_bytes: of the pruned checkpoint's weights.
-        peak_device_bytes: weights, hidden states and the solver's matrices at the worst moment.
+        peak_device_bytes: weights, what calibration holds, and the solver's matrices at the worst moment.
+        calibration_bytes: of these, what grows with the calibration text: hidden states and activations.
         disk_bytes: the worker writes while the job runs.
     """
 
     dtype: str
     result_bytes: int
     peak_device_bytes: int
+    calibration_bytes: int
     disk_bytes: int
 
 
@@ -29,22 +31,29 @@ def estimate(ready: Preflight) -> Estimate:
     recipe, plan = ready.recipe, ready.plan
     dtype = _dtype(ready)
     width = BYTES[dtype]
-    windows = recipe.calibration.samples * recipe.calibration.sequence_length
-    hidden_states = windows * ready.config["hidden_size"] * width
-    activations = windows * plan.intermediate_size_before * width
+    windows = recipe.calibration.samples
     if isinstance(recipe, OsscarRecipe):
+        windows += recipe.options.vocabulary_windows(windows)
+    tokens = windows * recipe.calibration.sequence_length
+    hidden_states = tokens * ready.config["hidden_size"] * width
+    activations = tokens * plan.intermediate_size_before * width
+    if isinstance(recipe, OsscarRecipe):
+        # The hidden states before and beside the MLP, and the dense model's.
+        calibration = hidden_states * (3 if recipe.options.drift_correction else 2)
+        calibration += activations if activations <= ACTIVATION_CACHE_BYTES else 0
         # AᵀA, H, H⁻¹ and WWᵀ of one layer in float64, and one temporary of their size.
-        work = hidden_states + 5 * 8 * plan.intermediate_size_before**2
-        work += activations if activations <= ACTIVATION_CACHE_BYTES else 0
+        solver = 5 * 8 * plan.intermediate_size_before**2
     else:
         removed = plan.layers_before - plan.layers_after
-        work = hidden_states * (plan.layers_before - removed + 2)
+        calibration = hidden_states * (plan.layers_before - removed + 2)
+        solver = 0
     result = plan.parameters_after * width
     return Estimate(
         **plan.model_dump(),
         dtype=dtype,
         result_bytes=result,
-        peak_device_bytes=plan.parameters_before * width + work,
+        peak_device_bytes=plan.parameters_before * width + calibration + solver,
+        calibration_bytes=calibration,
         disk_bytes=result,
     )
 

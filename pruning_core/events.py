@@ -37,11 +37,13 @@ class LayerPruned:
     """A decoder layer lost channels.
 
     `error` is ‖AŴ − AW‖² / ‖AW‖² over the calibration activations A: 0 is nothing lost, 1 is the MLP gone.
+    `precision` is what the channels were chosen in: float64 where float32 would have lost count.
     """
 
     kind: ClassVar[str] = "layer"
     layer: int
     error: float
+    precision: Literal["float32", "float64"]
     seconds: float
 
 

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pruning_core.errors import BrokenModelError
+from pruning_core.finiteness import require_finite_activations
 from pruning_core.progress import Meter
 from pruning_core.streaming import LayeredModel, batches
 
@@ -34,13 +35,18 @@ def loss_sum(model: LayeredModel, hidden: Tensor, tokens: Tensor) -> float:
 
 @torch.no_grad()
 def mean_loss(model: LayeredModel, windows: Tensor, meter: Meter) -> float:
-    """Mean next-token loss over windows of token ids, [windows, positions], in nats per token."""
+    """Mean next-token loss over windows of token ids, [windows, positions], in nats per token.
+
+    Raises:
+        BrokenModelError: the activations of a layer are not finite.
+    """
     total = 0.0
     for tokens in batches(windows):
         stream = model.embed(tokens)
         for index in range(len(model)):
             with model.open(index) as layer:
                 stream.hidden = stream.run(layer, index)
+            require_finite_activations(stream.hidden, index)
             meter.layer(tokens.numel())
         total += loss_sum(model, stream.hidden, stream.tokens)
         meter.head(tokens.numel())

@@ -3,13 +3,17 @@
 import time
 from pathlib import Path
 
+import torch
+
 from pruning_core import checkpoint
-from pruning_core.calibration import calibration_windows, evaluation_windows
+from pruning_core.calibration import calibration_windows, evaluation_windows, vocabulary_windows
 from pruning_core.depth.search import prune_depth
 from pruning_core.depth.sweep import sweep_cost
 from pruning_core.devices import find_device
 from pruning_core.errors import OutputExistsError
+from pruning_core.estimate import estimate
 from pruning_core.events import CandidateScored, DenseMeasured, LayerPruned, OnEvent, StageStarted, ignore
+from pruning_core.memory import require_memory
 from pruning_core.osscar.probe import NO_PROBE, plan_probe
 from pruning_core.osscar.width import prune_width, width_cost
 from pruning_core.paths import Roots
@@ -54,6 +58,8 @@ def prune(
     ready = Preflight(recipe, roots)
     recipe = ready.recipe
 
+    require_memory(recipe, estimate(ready), where)
+
     on_event(StageStarted("loading"))
     tokenizer = checkpoint.load_tokenizer(ready.source)
     calibration = calibration_windows(recipe.calibration, ready.calibration, tokenizer)
@@ -63,8 +69,14 @@ def prune(
     parameters_before = loaded.num_parameters()
     dtype = str(loaded.dtype).removeprefix("torch.")
 
+    windows = calibration.windows
+    if isinstance(recipe, OsscarRecipe):
+        count = recipe.options.vocabulary_windows(len(windows))
+        random = vocabulary_windows(recipe.calibration, count, tokenizer, loaded.config.vocab_size)
+        windows = torch.cat([windows, random])
+
     costs = CostModel.of(ready.family, ready.config)
-    job = _cost(ready.plan, recipe, calibration.windows.numel(), evaluation.windows.numel(), costs)
+    job = _cost(ready.plan, recipe, windows.numel(), evaluation.windows.numel(), costs)
     probe = plan_probe(len(model), evaluation.used, costs, job) if recipe.method == "osscar" else NO_PROBE
     meter = Meter(costs, job + probe.cost, on_event)
 
@@ -77,9 +89,9 @@ def prune(
     if isinstance(recipe, OsscarRecipe):
         losses = prune_width(
             model,
-            calibration.windows,
+            windows,
             keep=ready.plan.intermediate_size_after,
-            damping=recipe.options.damping,
+            options=recipe.options,
             probe_windows=evaluation.windows,
             probe=probe,
             meter=meter,
@@ -87,7 +99,7 @@ def prune(
         )
     else:
         removed = ready.plan.layers_before - ready.plan.layers_after
-        candidates = prune_depth(model, calibration.windows, remove=removed, meter=meter, on_event=on_event)
+        candidates = prune_depth(model, windows, remove=removed, meter=meter, on_event=on_event)
 
     on_event(StageStarted("evaluating"))
     pruned = perplexity_of(mean_loss(model, evaluation.windows, meter), "the pruned model")
@@ -103,8 +115,11 @@ def prune(
         dtype=dtype,
         device=str(where),
         calibration=calibration.used,
+        vocabulary_windows=len(windows) - len(calibration.windows),
         evaluation=evaluation.used,
-        layer_losses=[LayerLoss(layer=loss.layer, error=loss.error) for loss in losses],
+        layer_losses=[
+            LayerLoss(layer=loss.layer, error=loss.error, precision=loss.precision) for loss in losses
+        ],
         candidates=[Candidate(layers=list(c.layers), perplexity=c.perplexity) for c in candidates],
         seconds=time.monotonic() - started,
         peak_rss_bytes=peak_rss_bytes(),
@@ -117,5 +132,5 @@ def _cost(plan: Plan, recipe: Recipe, calibration: int, evaluation: int, costs: 
     layers = plan.layers_before
     measuring = evaluation * (layers + plan.layers_after + 2 * costs.head)
     if isinstance(recipe, OsscarRecipe):
-        return measuring + width_cost(layers, calibration, costs)
+        return measuring + width_cost(layers, calibration, recipe.options, costs)
     return measuring + sweep_cost(layers, layers - plan.layers_after, calibration, costs)

@@ -78,14 +78,30 @@ class OsscarOptions(Strict):
     """Options of width pruning (Meng et al., "OSSCAR", ICML 2024)."""
 
     damping: float = Field(
-        default=0.01,
+        default=0.001,
         gt=0,
         le=10,
         description="λ as a share of the mean diagonal of AᵀA, the ridge of the refit",
     )
+    drift_correction: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="β: how far the refit also repairs what earlier layers lost; 0 is the paper's target",
+    )
+    vocabulary_share: float = Field(
+        default=0.125,
+        ge=0,
+        le=4,
+        description="Windows of random tokens that calibrate too, as a share of calibration.samples",
+    )
     width_multiple: int = Field(
         default=128, ge=1, le=4096, strict=True, description="The kept width is rounded to a multiple of this"
     )
+
+    def vocabulary_windows(self, samples: int) -> int:
+        """How many windows of random tokens go with `samples` windows of text."""
+        return round(self.vocabulary_share * samples)
 
 
 class DepthOptions(Strict):

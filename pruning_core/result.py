@@ -1,5 +1,7 @@
 """What a pruning gives: the numbers a user decides by, and what is needed to understand them."""
 
+from typing import Literal
+
 from pydantic import BaseModel
 
 from pruning_core.planning import Plan
@@ -11,6 +13,7 @@ class LayerLoss(BaseModel):
 
     layer: int
     error: float
+    precision: Literal["float32", "float64"]
 
 
 class Candidate(BaseModel):
@@ -30,7 +33,10 @@ class TextUsed(BaseModel):
 
 
 class PruneResult(BaseModel):
-    """The outcome of `pruning_core.prune`. Parameters count tied weights once; perplexities are in `dtype`."""
+    """The outcome of `pruning_core.prune`. Parameters count tied weights once; perplexities are in `dtype`.
+
+    `vocabulary_windows` of random tokens calibrated beside the text's.
+    """
 
     recipe: OsscarRecipe | DepthRecipe
     plan: Plan
@@ -42,6 +48,7 @@ class PruneResult(BaseModel):
     dtype: str
     device: str
     calibration: TextUsed
+    vocabulary_windows: int
     evaluation: TextUsed
     layer_losses: list[LayerLoss]
     candidates: list[Candidate]

@@ -17,12 +17,13 @@ class MlpChannels:
         """The consumer as the paper writes it: [channels, outputs], so that the MLP's output is A W."""
         return self.consumer.weight.detach().T
 
-    def narrow(self, kept: Tensor, weight: Tensor) -> None:
+    def narrow(self, kept: Tensor, weight: Tensor, bias: Tensor | None = None) -> None:
         """Keep only the channels `kept` and give the consumer new rows for them.
 
         Args:
             kept: [kept channels], ascending indices.
             weight: [kept channels, outputs].
+            bias: [outputs], the consumer's new bias; None leaves what it has.
         """
         for producer in self.producers:
             producer.weight = nn.Parameter(producer.weight.detach()[kept].clone(), requires_grad=False)
@@ -35,6 +36,8 @@ class MlpChannels:
             requires_grad=False,
         )
         self.consumer.in_features = len(kept)
+        if bias is not None:
+            self.consumer.bias = nn.Parameter(bias.to(dense), requires_grad=False)
 
 
 def _linear(layer: nn.Module, path: str) -> nn.Linear:

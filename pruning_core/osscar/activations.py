@@ -1,5 +1,8 @@
 """What the calibration text sends into an MLP's consumer."""
 
+from types import TracebackType
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 
@@ -11,32 +14,33 @@ def fit_in_cache(tokens: int, channels: int, dtype: torch.dtype) -> bool:
     return tokens * channels * dtype.itemsize <= budgets.ACTIVATION_CACHE_BYTES
 
 
-class ConsumerInputs:
-    """Listens to the consumer: adds up H = AᵀA, and holds A if asked to.
+class SilencedConsumer:
+    """Keeps the consumer's inputs A and lets it give zeros, for as long as it is entered.
 
-    A has one row per calibration token and one column per channel. Each batch is multiplied in at least float32 and
-    added up in float64, so that the sum does not lose what the last of a hundred thousand tokens adds.
-
-    Attributes:
-        gram: [channels, channels], H so far, float64.
-        batches: A, batch by batch, [tokens, channels] each, if it is held.
+    A decoder layer that runs meanwhile gives the residual stream beside the MLP, to which the dense A W, or the
+    pruned A_S V, is then added without running the layer again. This holds where the MLP's output is added to the
+    residual stream as it is.
     """
 
-    def __init__(self, consumer: nn.Linear, *, hold: bool) -> None:
-        channels = consumer.in_features
-        self.gram = torch.zeros(channels, channels, dtype=torch.float64, device=consumer.weight.device)
-        self.batches: list[Tensor] = []
-        self._hold = hold
-        self._hook = consumer.register_forward_pre_hook(self._add)
+    def __init__(self, consumer: nn.Linear) -> None:
+        self._consumer = consumer
+        self._inputs: Tensor | None = None
 
-    def _add(self, _module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        activations = inputs[0].detach().flatten(0, -2)
-        if self._hold:
-            self.batches.append(activations)
-        if activations.dtype in (torch.float16, torch.bfloat16):
-            activations = activations.float()
-        self.gram += activations.T @ activations
+    def __enter__(self) -> Self:
+        self._consumer.forward = self._listen  # type: ignore[method-assign, assignment]
+        return self
 
-    def detach(self) -> None:
-        """Stop listening to the consumer."""
-        self._hook.remove()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        del self._consumer.forward
+
+    def take(self) -> Tensor:
+        """A of the run since the last call, [tokens, channels]."""
+        inputs, self._inputs = self._inputs, None
+        assert inputs is not None  # noqa: S101  a family's description is wrong, not the user's input
+        return inputs
+
+    def _listen(self, inputs: Tensor) -> Tensor:
+        self._inputs = inputs.flatten(0, -2)
+        return inputs.new_zeros(*inputs.shape[:-1], self._consumer.out_features)

@@ -6,6 +6,8 @@ is W_S = H_SS⁻¹ G_S. Taking channel j out of S raises the reconstruction erro
 which that is smallest goes, W and H⁻¹ are downdated, and so on.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -13,7 +15,20 @@ BLOCK = 64
 """Removals between two flushes: long enough for matrix products, short enough that a column stays cheap."""
 
 
-def eliminate(hessian: Tensor, weight: Tensor, keep: int, block: int = BLOCK) -> Tensor:
+@dataclass(frozen=True)
+class Elimination:
+    """The outcome of `eliminate`.
+
+    Attributes:
+        kept: [keep], the ascending indices of the channels that stay.
+        rise: by how much the reconstruction error rose, the sum of the removed channels' scores.
+    """
+
+    kept: Tensor
+    rise: float
+
+
+def eliminate(hessian: Tensor, weight: Tensor, keep: int, block: int = BLOCK) -> Elimination:
     """Remove channels one at a time, each the cheapest one at that moment, until `keep` are left.
 
     The scores need only the diagonals of P = H⁻¹ and of M = WWᵀ, so W itself is never updated. With h and m the
@@ -25,39 +40,40 @@ def eliminate(hessian: Tensor, weight: Tensor, keep: int, block: int = BLOCK) ->
     products for the flushes, 2 r p·block in matrix-vector products.
 
     Args:
-        hessian: [p, p], H, positive definite, float64.
-        weight: [p, d], the optimum on all channels, float64.
+        hessian: [p, p], H, positive definite.
+        weight: [p, d], the optimum on all channels, in the same dtype, which is the one computed in.
         keep: how many channels stay.
         block: removals between two flushes; any value gives the same order.
 
-    Returns:
-        [keep], the ascending indices of the channels that stay.
-
     Raises:
-        torch.linalg.LinAlgError: H is not positive definite.
+        torch.linalg.LinAlgError: H is not positive definite in this dtype.
     """
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(hessian))
     gram = weight @ weight.T
     alive = torch.arange(len(hessian), device=hessian.device)
+    rise = torch.zeros((), dtype=torch.float64, device=hessian.device)
     while len(alive) > keep:
         removals = min(block, len(alive) - keep)
-        stays, u, v = _remove(inverse, gram, removals)
+        stays, u, v, scores = _remove(inverse, gram, removals)
+        rise += scores
         alive, u, v = alive[stays], u[stays], v[stays]
         inverse = inverse[stays][:, stays].addmm_(u, u.T, alpha=-1)
         gram = gram[stays][:, stays].addmm_(u, v.T, alpha=-1).addmm_(v, u.T, alpha=-1)
-    return alive
+    return Elimination(alive, rise.item())
 
 
-def _remove(inverse: Tensor, gram: Tensor, removals: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Choose `removals` channels; give which stay and the corrections U, V, [p, removals] each."""
+def _remove(inverse: Tensor, gram: Tensor, removals: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Choose `removals` channels; give which stay, the corrections U, V, [p, removals] each, and the scores' sum."""
     p = len(inverse)
     u_all, v_all = inverse.new_zeros(p, removals), inverse.new_zeros(p, removals)
     inverse_diagonal, gram_diagonal = inverse.diagonal().clone(), gram.diagonal().clone()
     stays = torch.ones(p, dtype=torch.bool, device=inverse.device)
+    removed = torch.zeros((), dtype=torch.float64, device=inverse.device)
     for step in range(removals):
         scores = torch.where(stays, gram_diagonal / inverse_diagonal, torch.inf)
         j = int(scores.argmin())
         stays[j] = False
+        removed += scores[j]
         u_past, v_past = u_all[:, :step], v_all[:, :step]
         h = inverse[:, j] - u_past @ u_past[j]
         m = gram[:, j] - u_past @ v_past[j] - v_past @ u_past[j]
@@ -66,4 +82,4 @@ def _remove(inverse: Tensor, gram: Tensor, removals: int) -> tuple[Tensor, Tenso
         u_all[:, step], v_all[:, step] = u, v
         inverse_diagonal -= u.square()
         gram_diagonal -= 2 * u * v
-    return stays, u_all, v_all
+    return stays, u_all, v_all, removed

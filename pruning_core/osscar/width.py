@@ -6,19 +6,25 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from pruning_core.errors import BrokenModelError
 from pruning_core.events import LayerPruned, OnEvent, StageStarted
+from pruning_core.finiteness import require_finite_activations
 from pruning_core.models.mlp import MlpChannels
-from pruning_core.osscar.activations import ConsumerInputs, fit_in_cache
-from pruning_core.osscar.layer import narrow
+from pruning_core.osscar.activations import fit_in_cache
+from pruning_core.osscar.layer import NarrowMlp, narrow
+from pruning_core.osscar.moments import MomentSums
 from pruning_core.osscar.probe import PerplexityProbe, ProbePlan
+from pruning_core.osscar.visits import Visitor
 from pruning_core.progress import CostModel, Meter
-from pruning_core.streaming import LayeredModel, Stream, batches
+from pruning_core.recipe import OsscarOptions
+from pruning_core.streaming import LayeredModel, batches
 
 
-def width_cost(layers: int, calibration_tokens: int, costs: CostModel) -> float:
+def width_cost(layers: int, calibration_tokens: int, options: OsscarOptions, costs: CostModel) -> float:
     """Cost of `prune_width` without its probe, in the units of `CostModel`, with the activations held."""
-    return layers * (calibration_tokens * (1 + costs.gram + costs.change) + costs.solve)
+    token = 1 + costs.gram + costs.change
+    if options.drift_correction:
+        token += 1 + costs.change
+    return layers * (calibration_tokens * token + costs.solve)
 
 
 @torch.no_grad()
@@ -27,7 +33,7 @@ def prune_width(
     windows: Tensor,
     *,
     keep: int,
-    damping: float,
+    options: OsscarOptions,
     probe_windows: Tensor,
     probe: ProbePlan,
     meter: Meter,
@@ -35,15 +41,16 @@ def prune_width(
 ) -> list[LayerPruned]:
     """Narrow every MLP of `model` to `keep` channels, in place.
 
-    Each layer runs once over the calibration text. What the pruned layer gives, the next layer's input, is the dense
-    output plus A(Ŵ − W), since an MLP's output is added to the residual stream; only where the activations A are too
-    many to be held does the pruned layer run a second time.
+    Each layer runs once over the calibration text as the layers before it leave it, beside its MLP's consumer, and once
+    more over the dense model's hidden states if the drift is to be corrected. What the pruned layer gives, the next
+    layer's input, is added up from what the run held; only where the activations are too many to be held does the
+    pruned layer run again.
 
     Args:
         model: the dense model; pruned afterwards.
         windows: [windows, positions], calibration token ids.
         keep: channels that stay in each MLP.
-        damping: λ as a share of the mean diagonal of AᵀA.
+        options: see `recipe.OsscarOptions`.
         probe_windows: [windows, positions], evaluation token ids for the progress points.
         probe: how many of them, and when.
         meter: told of each piece of work.
@@ -56,9 +63,11 @@ def prune_width(
         BrokenModelError: the activations of a layer are not finite.
     """
     on_event(StageStarted("calibrating"))
-    streams = [model.embed(batch) for batch in batches(windows)]
+    streams = [model.embed(tokens) for tokens in batches(windows)]
     width = getattr(model.config, model.family.width_field)
     hold = fit_in_cache(windows.numel(), width, streams[0].hidden.dtype)
+    follow_dense = options.drift_correction > 0
+    visitors = [Visitor(stream, meter, follow_dense=follow_dense, hold=hold) for stream in streams]
     follower = PerplexityProbe(model, probe_windows[: probe.windows], meter) if probe.windows else None
 
     on_event(StageStarted("pruning"))
@@ -69,50 +78,41 @@ def prune_width(
         started = time.monotonic()
         with model.open(index) as layer:
             channels = MlpChannels(layer, model.family.mlp)
-            inputs = ConsumerInputs(channels.consumer, hold=hold)
-            for stream in streams:
-                dense = stream.run(layer, index)
-                if hold:
-                    stream.hidden = dense
-                meter.layer(stream.tokens.numel())
-                meter.gram(stream.tokens.numel())
-            inputs.detach()
-            _require_finite(inputs.gram, index)
-            narrowed = narrow(inputs.gram, channels.consumer_weight(), keep, damping)
-            channels.narrow(narrowed.kept, narrowed.weight)
+            narrowed = _narrow(visitors, layer, index, channels, keep=keep, options=options)
             meter.solve()
-            if hold:
-                _apply_change(streams, inputs.batches, narrowed.change, meter)
-            else:
-                _run_again(streams, layer, index, meter)
+            for visitor in visitors:
+                visitor.advance(layer, index, channels, narrowed.kept)
             if follower:
                 follower.advance(layer, index)
             model.store(index, layer)
-        pruned.append(LayerPruned(index, narrowed.error, time.monotonic() - started))
+        pruned.append(LayerPruned(index, narrowed.error, narrowed.precision, time.monotonic() - started))
         on_event(pruned[-1])
     setattr(model.config, model.family.width_field, keep)
     return pruned
 
 
-def _apply_change(
-    streams: Sequence[Stream], activations: Sequence[Tensor], change: Tensor, meter: Meter
-) -> None:
-    """Turn the dense layer's output into the pruned layer's, by A(Ŵ − W)."""
-    for stream, batch in zip(streams, activations, strict=True):
-        difference = batch @ change.to(batch.dtype)
-        stream.hidden = stream.hidden + difference.view_as(stream.hidden)
-        meter.change(len(batch))
-
-
-def _run_again(streams: Sequence[Stream], layer: nn.Module, index: int, meter: Meter) -> None:
-    for stream in streams:
-        stream.hidden = stream.run(layer, index)
-        meter.change(stream.tokens.numel())
-
-
-def _require_finite(gram: Tensor, index: int) -> None:
-    if not gram.isfinite().all():
-        raise BrokenModelError(
-            f"Activations of decoder layer {index} are not finite. "
-            "float16 overflows in some families; ask for dtype bfloat16 or float32."
-        )
+def _narrow(
+    visitors: Sequence[Visitor],
+    layer: nn.Module,
+    index: int,
+    channels: MlpChannels,
+    *,
+    keep: int,
+    options: OsscarOptions,
+) -> NarrowMlp:
+    consumer = channels.consumer
+    sums = MomentSums(consumer.in_features, consumer.out_features, consumer.weight.device)
+    for visitor in visitors:
+        visitor.observe(layer, index, consumer, sums)
+    moments = sums.total()
+    require_finite_activations(moments.gram, index)
+    narrowed = narrow(
+        moments,
+        channels.consumer_weight(),
+        consumer.bias,
+        keep=keep,
+        damping=options.damping,
+        drift_correction=options.drift_correction,
+    )
+    channels.narrow(narrowed.kept, narrowed.weight, narrowed.bias)
+    return narrowed

@@ -13,7 +13,7 @@ from pruning_core.errors import RecipeError
 from tests.api.conftest import Api
 
 # What only the command line or a worker can meet.
-NOT_OF_THE_API = {"invalid-recipe", "unknown-device", "output-exists"}
+NOT_OF_THE_API = {"invalid-recipe", "unknown-device", "not-enough-memory", "output-exists"}
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,12 @@ def test_a_job_is_answered_with_its_place_and_all_defaults_filled_in(
         "ratio": 0.5,
         "ratio_of": "channels",
         "dtype": "auto",
-        "options": {"damping": 0.01, "width_multiple": 128},
+        "options": {
+            "damping": 0.001,
+            "drift_correction": 0.5,
+            "vocabulary_share": 0.125,
+            "width_multiple": 128,
+        },
         "calibration": {"dataset": "builtin", "samples": 4, "sequence_length": 64, "seed": 0},
         "evaluation": {"dataset": "builtin", "samples": 2, "sequence_length": 64},
         "destination": {"kind": "local"},
@@ -87,7 +92,7 @@ def test_the_same_key_and_request_is_one_job_and_one_wake_up(api: Api, body: Cha
 
 def test_a_request_that_differs_only_in_what_the_defaults_say_is_the_same(api: Api, body: Change) -> None:
     first = api.submit(body(), **{"Idempotency-Key": "once"}).json()
-    spelled_out = body({"options.damping": 0.01, "destination.kind": "local", "calibration.seed": 0})
+    spelled_out = body({"options.damping": 0.001, "destination.kind": "local", "calibration.seed": 0})
     assert api.submit(spelled_out, **{"Idempotency-Key": "once"}).json()["id"] == first["id"]
 
 

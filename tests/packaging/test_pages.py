@@ -26,6 +26,7 @@ API_PAGE = ROOT / "docs/api.md"
 CURLS = [command for page in PAGES for command in shell_commands(page, "curl")]
 SECATEURS = [command for page in PAGES for command in shell_commands(page, "secateur")]
 ONLY_ON_THE_COMMAND_LINE = {"invalid-recipe", "output-exists"}
+ONLY_ON_THE_WORKER = {"unknown-device", "not-enough-memory"}
 
 
 def paths() -> dict[str, Any]:
@@ -107,7 +108,7 @@ def test_the_api_page_lists_every_problem() -> None:
     shown = dict(re.findall(r"^\| `([a-z0-9-]+)` \| (\d+) \|", API_PAGE.read_text(), re.MULTILINE))
     raised = {kind.slug: str(int(kind.status)) for kind in problems.ProblemError.__subclasses__()}
     recipe = {kind.slug: "422" for kind in _descendants(RecipeError)}
-    for slug in ONLY_ON_THE_COMMAND_LINE | {"unknown-device"}:
+    for slug in ONLY_ON_THE_COMMAND_LINE | ONLY_ON_THE_WORKER:
         recipe.pop(slug, None)
     assert shown == raised | recipe
 
@@ -120,7 +121,7 @@ def test_the_api_page_lists_every_way_a_job_fails() -> None:
     said = set(re.findall(r'problem\(\s*"([a-z-]+)"', source)) | set(
         re.findall(r'"/problems/([a-z-]+)"', source)
     )
-    assert shown == (said - {"internal"}) | {"unknown-device"}
+    assert shown == (said - {"internal"}) | ONLY_ON_THE_WORKER
 
 
 def test_settings_are_documented_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from pruning_core.osscar.moments import Moments
+
 
 def eliminate_one_at_a_time(hessian: Tensor, targets: Tensor, keep: int) -> list[int]:
     """Remove the channel whose removal costs least, solving the whole problem anew for every candidate."""
@@ -11,6 +13,21 @@ def eliminate_one_at_a_time(hessian: Tensor, targets: Tensor, keep: int) -> list
         costs = [objective(hessian, targets, [k for k in kept if k != channel]) for channel in kept]
         del kept[int(torch.tensor(costs).argmin())]
     return kept
+
+
+def downdate_one_at_a_time(hessian: Tensor, weight: Tensor, keep: int) -> list[int]:
+    """Remove the channel with the smallest ‖W_j‖² / [H⁻¹]_jj, then downdate H⁻¹ and W whole."""
+    inverse, weight = torch.linalg.inv(hessian), weight.clone()
+    alive = torch.ones(len(hessian), dtype=torch.bool)
+    for _ in range(len(hessian) - keep):
+        scores = weight.square().sum(dim=1) / inverse.diagonal()
+        j = int(torch.where(alive, scores, torch.inf).argmin())
+        alive[j] = False
+        column, pivot = inverse[:, j].clone(), inverse[j, j].clone()
+        weight -= torch.outer(column, weight[j].clone()) / pivot
+        inverse -= torch.outer(column, column) / pivot
+        inverse[j, j] = 1.0
+    return alive.nonzero()[:, 0].tolist()
 
 
 def objective(hessian: Tensor, targets: Tensor, kept: list[int]) -> float:
@@ -26,3 +43,9 @@ def random_problem(channels: int, outputs: int, tokens: int, seed: int) -> tuple
     activations = torch.randn(tokens, channels, generator=generator, dtype=torch.float64) @ mixing
     weight = torch.randn(channels, outputs, generator=generator, dtype=torch.float64)
     return activations.T @ activations, weight
+
+
+def of_gram(gram: Tensor) -> Moments:
+    """The moments of which only the Gram matrix is known."""
+    nothing = gram.new_zeros(len(gram))
+    return Moments(gram=gram, cross=None, activations=nothing, targets=nothing, tokens=1)

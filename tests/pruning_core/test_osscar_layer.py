@@ -5,7 +5,14 @@ import torch
 
 from pruning_core.osscar.elimination import eliminate
 from pruning_core.osscar.layer import damp, narrow, refit
-from tests.pruning_core.oracles import eliminate_one_at_a_time, objective, random_problem
+from pruning_core.osscar.moments import MomentSums
+from tests.pruning_core.oracles import (
+    downdate_one_at_a_time,
+    eliminate_one_at_a_time,
+    objective,
+    of_gram,
+    random_problem,
+)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -13,17 +20,16 @@ from tests.pruning_core.oracles import eliminate_one_at_a_time, objective, rando
 def test_the_same_channels_stay_as_when_every_candidate_is_solved_anew(seed: int, tokens: int) -> None:
     gram, weight = random_problem(channels=24, outputs=10, tokens=tokens, seed=seed)
     hessian = damp(gram, 0.01)
-    kept = eliminate(hessian, weight, keep=11, block=4)
-    assert kept.tolist() == eliminate_one_at_a_time(hessian, hessian @ weight, keep=11)
+    elimination = eliminate(hessian, weight, keep=11, block=4)
+    assert elimination.kept.tolist() == eliminate_one_at_a_time(hessian, hessian @ weight, keep=11)
 
 
 @pytest.mark.parametrize("block", [1, 3, 7, 64])
 def test_the_block_size_changes_nothing(block: int) -> None:
     gram, weight = random_problem(channels=120, outputs=30, tokens=500, seed=1)
     hessian = damp(gram, 0.01)
-    assert eliminate(hessian, weight, keep=50, block=block).equal(
-        eliminate(hessian, weight, keep=50, block=70)
-    )
+    expected = eliminate(hessian, weight, keep=50, block=70)
+    assert eliminate(hessian, weight, keep=50, block=block).kept.equal(expected.kept)
 
 
 def test_channels_that_calibration_never_woke_go_first() -> None:
@@ -31,7 +37,7 @@ def test_channels_that_calibration_never_woke_go_first() -> None:
     dead = [3, 4, 17, 31]
     gram[dead, :] = 0
     gram[:, dead] = 0
-    narrowed = narrow(gram, weight, keep=28, damping=0.01)
+    narrowed = narrow(of_gram(gram), weight, None, keep=28, damping=0.01)
     assert not set(dead) & set(narrowed.kept.tolist())
     # They carried nothing, so their going costs only what the ridge costs.
     assert narrowed.error < 1e-3
@@ -41,7 +47,7 @@ def test_of_two_equal_channels_one_goes_and_the_other_takes_over_its_weight() ->
     gram, weight = random_problem(channels=16, outputs=4, tokens=200, seed=3)
     double = [*range(16), 5]
     gram, weight = gram[double][:, double], weight[double]
-    narrowed = narrow(gram, weight, keep=16, damping=1e-9)
+    narrowed = narrow(of_gram(gram), weight, None, keep=16, damping=1e-9)
     kept = narrowed.kept.tolist()
     assert (5 in kept) != (16 in kept)
     survivor = kept.index(5 if 5 in kept else 16)
@@ -49,7 +55,9 @@ def test_of_two_equal_channels_one_goes_and_the_other_takes_over_its_weight() ->
 
 
 def test_an_mlp_that_calibration_never_woke_is_cut_without_a_crash() -> None:
-    narrowed = narrow(torch.zeros(8, 8, dtype=torch.float64), torch.ones(8, 3), keep=4, damping=0.01)
+    narrowed = narrow(
+        of_gram(torch.zeros(8, 8, dtype=torch.float64)), torch.ones(8, 3), None, keep=4, damping=0.01
+    )
     assert len(narrowed.kept) == 4
     assert narrowed.weight.isfinite().all()
     assert narrowed.error == 0.0
@@ -57,7 +65,7 @@ def test_an_mlp_that_calibration_never_woke_is_cut_without_a_crash() -> None:
 
 def test_fewer_tokens_than_channels_give_a_finite_refit() -> None:
     gram, weight = random_problem(channels=64, outputs=8, tokens=5, seed=4)
-    narrowed = narrow(gram, weight, keep=32, damping=0.01)
+    narrowed = narrow(of_gram(gram), weight, None, keep=32, damping=0.01)
     assert narrowed.weight.isfinite().all()
     assert 0 <= narrowed.error < 1
 
@@ -76,7 +84,7 @@ def test_the_refit_is_the_best_there_is_on_the_kept_channels() -> None:
 def test_the_error_is_that_of_the_outputs() -> None:
     activations = torch.randn(200, 12, dtype=torch.float64)
     weight = torch.randn(12, 5, dtype=torch.float64)
-    narrowed = narrow(activations.T @ activations, weight, keep=7, damping=0.01)
+    narrowed = narrow(of_gram(activations.T @ activations), weight, None, keep=7, damping=0.01)
     dense = activations @ weight
     pruned = activations[:, narrowed.kept] @ narrowed.weight
     assert narrowed.error == pytest.approx(
@@ -88,7 +96,7 @@ def test_the_error_is_that_of_the_outputs() -> None:
 def test_it_loses_less_than_keeping_the_largest_channels_with_the_same_refit(seed: int) -> None:
     gram, weight = random_problem(channels=48, outputs=16, tokens=400, seed=seed)
     hessian = damp(gram, 0.01)
-    kept = eliminate(hessian, weight, keep=24)
+    kept = eliminate(hessian, weight, keep=24).kept
     largest = (gram.diagonal().sqrt() * weight.norm(dim=1)).topk(24).indices.sort().values
     targets = hessian @ weight
     assert objective(hessian, targets, kept.tolist()) < objective(hessian, targets, largest.tolist())
@@ -97,3 +105,110 @@ def test_it_loses_less_than_keeping_the_largest_channels_with_the_same_refit(see
 def test_a_gram_matrix_that_is_not_positive_definite_is_refused() -> None:
     with pytest.raises(torch.linalg.LinAlgError):
         eliminate(-torch.eye(4, dtype=torch.float64), torch.ones(4, 2, dtype=torch.float64), keep=2)
+
+
+def test_the_rise_it_counts_is_that_of_the_objective() -> None:
+    gram, weight = random_problem(channels=60, outputs=12, tokens=300, seed=6)
+    hessian = damp(gram, 0.01)
+    targets = hessian @ weight
+    elimination = eliminate(hessian, weight, keep=20)
+    before, after = (
+        objective(hessian, targets, kept) for kept in (list(range(60)), elimination.kept.tolist())
+    )
+    assert elimination.rise == pytest.approx(after - before, rel=1e-8)
+
+
+@pytest.mark.parametrize("case", ["plain", "dead", "double", "low rank", "few tokens"])
+@pytest.mark.parametrize("seed", range(3))
+def test_it_reaches_the_objective_of_naive_downdates_in_float64(case: str, seed: int) -> None:
+    gram, weight = random_problem(
+        channels=200, outputs=40, tokens=40 if case == "few tokens" else 900, seed=seed
+    )
+    if case == "dead":
+        gram[::7, :] = 0
+        gram[:, ::7] = 0
+    if case == "double":
+        twice = [*range(150), *range(50)]
+        gram, weight = gram[twice][:, twice], weight[twice]
+    if case == "low rank":
+        values, vectors = torch.linalg.eigh(gram)
+        gram = (vectors[:, -60:] * values[-60:]) @ vectors[:, -60:].T
+    hessian = damp(gram, 1e-3)
+    targets = hessian @ weight
+    expected = objective(hessian, targets, downdate_one_at_a_time(hessian, weight, keep=120))
+    everything = objective(hessian, targets, list(range(200)))
+    exact = objective(hessian, targets, eliminate(hessian, weight, keep=120).kept.tolist())
+    assert exact == pytest.approx(expected, rel=1e-8)
+    narrowed = narrow(of_gram(gram), weight, None, keep=120, damping=1e-3)
+    ours = objective(hessian, targets, narrowed.kept.tolist())
+    # What is lost, not the objective as a whole, which is large and the same for everybody.
+    assert ours - everything <= (expected - everything) * (1 + 1e-4)
+
+
+def test_where_float32_loses_count_it_says_that_it_used_float64() -> None:
+    gram, weight = random_problem(channels=64, outputs=8, tokens=20, seed=7)
+    easy = narrow(of_gram(gram), weight, None, keep=40, damping=1e-2)
+    hard = narrow(of_gram(gram), weight, None, keep=40, damping=1e-11)
+    assert (easy.precision, hard.precision) == ("float32", "float64")
+    hessian = damp(gram, 1e-11)
+    expected = downdate_one_at_a_time(hessian, weight, keep=40)
+    reached, wanted = (objective(hessian, hessian @ weight, kept) for kept in (hard.kept.tolist(), expected))
+    assert reached == pytest.approx(wanted, rel=1e-4)
+
+
+@pytest.mark.parametrize("biased", [False, True])
+def test_the_refit_is_the_ridge_regression_on_the_blended_target(biased: bool) -> None:
+    generator = torch.Generator().manual_seed(8)
+    activations = torch.randn(300, 12, generator=generator, dtype=torch.float64) + 0.5
+    weight = torch.randn(12, 5, generator=generator, dtype=torch.float64)
+    bias = torch.randn(5, generator=generator, dtype=torch.float64) if biased else None
+    wanted = activations @ weight + torch.randn(300, 5, generator=generator, dtype=torch.float64) + 2.0
+    sums = MomentSums(12, 5, torch.device("cpu"))
+    for rows in torch.arange(300).split(70):
+        sums.add(activations[rows], wanted[rows])
+    moments = sums.total()
+    narrowed = narrow(moments, weight, bias, keep=7, damping=0.01, drift_correction=0.25)
+
+    # Ridge regression as one least-squares problem with λ's rows below the data.
+    kept = narrowed.kept
+    target = 0.75 * activations @ weight + 0.25 * wanted
+    columns = activations[:, kept]
+    if biased:
+        columns = columns - activations.mean(0)[kept]
+    gram = moments.centred().gram if biased else moments.gram
+    ridge = (0.01 * gram.diagonal().mean()).sqrt()
+    offset = target.mean(0) if biased else 0.0
+    left = torch.cat([columns, ridge * torch.eye(7, dtype=torch.float64)])
+    right = torch.cat([target - offset, ridge * weight[kept]])
+    expected = torch.linalg.lstsq(left, right).solution
+    assert torch.allclose(narrowed.weight, expected, rtol=1e-8, atol=1e-10)
+    output = activations[:, kept] @ narrowed.weight
+    if bias is not None and narrowed.bias is not None:
+        output = output + narrowed.bias - bias
+        assert torch.allclose(output.mean(0), target.mean(0), rtol=1e-8)
+    dense = activations @ weight
+    assert narrowed.error == pytest.approx(
+        ((output - dense).norm() ** 2 / dense.norm() ** 2).item(), rel=1e-8
+    )
+
+
+def test_the_moments_add_up_what_float32_would_lose() -> None:
+    sums = MomentSums(2, 1, torch.device("cpu"))
+    sums.add(torch.full((1, 2), 4096.0), None)
+    for _ in range(1000):
+        sums.add(torch.full((1, 2), 1.0), None)
+    moments = sums.total()
+    assert moments.gram.tolist() == [[4096.0**2 + 1000] * 2] * 2
+    assert moments.activations.tolist() == [4096.0 + 1000] * 2
+    assert moments.cross is None
+
+
+def test_the_gram_matrix_is_whole_where_it_has_several_panels() -> None:
+    activations = torch.randn(40, 1200)
+    sums = MomentSums(1200, 3, torch.device("cpu"))
+    sums.add(activations, activations[:, :3])
+    moments = sums.total()
+    exact = activations.double().T @ activations.double()
+    assert torch.allclose(moments.gram, exact, rtol=1e-4, atol=1e-4)
+    assert moments.cross is not None
+    assert torch.allclose(moments.cross, exact[:, :3], rtol=1e-4, atol=1e-4)

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import torch
 from safetensors import safe_open
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pruning_core import PruneResult, parse_recipe, prune
-from pruning_core.errors import OutputExistsError, TextTooShortError, UnknownDeviceError
+from pruning_core.errors import BrokenModelError, OutputExistsError, TextTooShortError, UnknownDeviceError
 from pruning_core.events import DenseMeasured, Event, LayerPruned, PerplexityPoint, Progress, StageStarted
 
 METHODS: dict[str, dict[str, Any]] = {"osscar": {"ratio": 0.5}, "depth": {"ratio": 0.25}}
@@ -196,6 +197,32 @@ def test_a_text_that_is_too_short_is_refused_before_the_weights_are_read(
     text = {"dataset": str(tmp_path / "short.txt"), "samples": 4, "sequence_length": 64}
     with pytest.raises(TextTooShortError, match=r"calibration\.samples = 4"):
         prune(recipe(tiny_llama, "depth", calibration=text), tmp_path / "out")
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_weight_that_is_not_finite_is_named_before_anything_runs(
+    tiny_llama: Path, method: str, value: float, tmp_path: Path
+) -> None:
+    model = AutoModelForCausalLM.from_pretrained(tiny_llama)
+    with torch.no_grad():
+        model.model.layers[2].mlp.up_proj.weight[3, 5] = value
+    model.save_pretrained(tmp_path / "broken")
+    AutoTokenizer.from_pretrained(tiny_llama).save_pretrained(tmp_path / "broken")
+    events: list[Event] = []
+    with pytest.raises(BrokenModelError, match=r"model\.layers\.2\.mlp\.up_proj\.weight"):
+        prune(recipe(tmp_path / "broken", method), tmp_path / "out", on_event=events.append)
+    assert events == [StageStarted("loading")]
+
+
+def test_activations_that_overflow_name_the_layer_and_the_way_out(tiny_llama: Path, tmp_path: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(tiny_llama)
+    with torch.no_grad():
+        model.model.layers[1].mlp.down_proj.weight.fill_(1e38)
+    model.save_pretrained(tmp_path / "broken")
+    AutoTokenizer.from_pretrained(tiny_llama).save_pretrained(tmp_path / "broken")
+    with pytest.raises(BrokenModelError, match=r"decoder layer 1 .* dtype bfloat16 or float32"):
+        prune(recipe(tmp_path / "broken", "osscar"), tmp_path / "out")
 
 
 @pytest.mark.gpu

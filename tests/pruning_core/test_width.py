@@ -8,13 +8,14 @@ from torch import Tensor
 
 from pruning_core import budgets
 from pruning_core.errors import BrokenModelError
-from pruning_core.events import Event, LayerPruned, PerplexityPoint, ignore
+from pruning_core.events import Event, LayerPruned, OnEvent, PerplexityPoint, ignore
 from pruning_core.models.mlp import MlpChannels
-from pruning_core.osscar.activations import ConsumerInputs
 from pruning_core.osscar.layer import narrow
+from pruning_core.osscar.moments import MomentSums
 from pruning_core.osscar.probe import NO_PROBE, SHARE_OF_JOB, ProbePlan, plan_probe
 from pruning_core.osscar.width import prune_width, width_cost
 from pruning_core.progress import CostModel, Meter
+from pruning_core.recipe import OsscarOptions
 from pruning_core.result import TextUsed
 from pruning_core.streaming import ResidentModel
 from tests.pruning_core.conftest import Load, transformers_loss
@@ -22,14 +23,37 @@ from tests.pruning_core.conftest import Load, transformers_loss
 KEEP = 128
 
 
-def prune(model: ResidentModel, windows: Tensor, meter: Meter, **changes: object) -> list[LayerPruned]:
-    arguments = {"probe_windows": windows, "probe": NO_PROBE, "on_event": ignore} | changes
-    return prune_width(model, windows, keep=KEEP, damping=0.01, meter=meter, **arguments)  # type: ignore[arg-type]
+PAPER = OsscarOptions(drift_correction=0.0)
+
+
+def prune(
+    model: ResidentModel,
+    windows: Tensor,
+    meter: Meter,
+    options: OsscarOptions = PAPER,
+    probe: ProbePlan = NO_PROBE,
+    on_event: OnEvent = ignore,
+) -> list[LayerPruned]:
+    return prune_width(
+        model,
+        windows,
+        keep=KEEP,
+        options=options,
+        probe_windows=windows,
+        probe=probe,
+        meter=meter,
+        on_event=on_event,
+    )
 
 
 def inputs_of(module: torch.nn.Module, model: ResidentModel, windows: Tensor) -> Tensor:
-    seen: list[Tensor] = []
-    hook = module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    return seen_by(module, model, windows)[0]
+
+
+def seen_by(module: torch.nn.Module, model: ResidentModel, windows: Tensor) -> tuple[Tensor, Tensor]:
+    """What a module gets and gives when the model reads the windows."""
+    seen: list[tuple[Tensor, Tensor]] = []
+    hook = module.register_forward_hook(lambda _, inputs, output: seen.append((inputs[0], output)))
     with torch.no_grad():
         model.model(input_ids=windows)
     hook.remove()
@@ -37,18 +61,36 @@ def inputs_of(module: torch.nn.Module, model: ResidentModel, windows: Tensor) ->
 
 
 @pytest.mark.parametrize("held", [True, False])
+@pytest.mark.parametrize("drift_correction", [0.0, 0.5, 1.0])
 def test_each_layer_is_solved_on_what_the_pruned_layers_before_it_give(
-    load: Load, windows: Tensor, meter: Meter, held: bool, monkeypatch: pytest.MonkeyPatch
+    load: Load,
+    windows: Tensor,
+    meter: Meter,
+    held: bool,
+    drift_correction: float,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if not held:
         monkeypatch.setattr(budgets, "ACTIVATION_CACHE_BYTES", 0)
-    model, oracle = load(), load()
-    pruned = prune(model, windows, meter)
-    # The oracle forwards the whole model once per layer and looks at nothing but that layer's inputs.
+    options = OsscarOptions(drift_correction=drift_correction, damping=0.01)
+    model, oracle, dense = load(), load(), load()
+    pruned = prune(model, windows, meter, options)
+    # The oracle forwards whole models once per layer and looks at nothing but that layer.
     for index, layer in enumerate(oracle.model.model.layers):
-        seen = inputs_of(layer.mlp.down_proj, oracle, windows).flatten(0, 1).double()
+        activations, own = seen_by(layer.mlp.down_proj, oracle, windows)
+        _, now = seen_by(layer, oracle, windows)
+        _, wanted = seen_by(dense.model.model.layers[index], dense, windows)
+        sums = MomentSums(activations.shape[-1], own.shape[-1], activations.device)
+        sums.add(activations.flatten(0, 1), (own + wanted - now).flatten(0, 1))
         channels = MlpChannels(layer, oracle.family.mlp)
-        expected = narrow(seen.T @ seen, channels.consumer_weight(), KEEP, 0.01)
+        expected = narrow(
+            sums.total(),
+            channels.consumer_weight(),
+            None,
+            keep=KEEP,
+            damping=0.01,
+            drift_correction=drift_correction,
+        )
         channels.narrow(expected.kept, expected.weight)
         assert pruned[index].error == pytest.approx(expected.error, rel=1e-4)
         actual = model.model.model.layers[index].mlp
@@ -69,17 +111,9 @@ def test_config_and_modules_agree_on_the_new_width(load: Load, windows: Tensor, 
 def test_nothing_listens_to_the_model_afterwards(load: Load, windows: Tensor, meter: Meter) -> None:
     model = load()
     prune(model, windows, meter)
-    assert not any(module._forward_pre_hooks for module in model.model.modules())
-
-
-def test_the_gram_matrix_adds_up_what_float32_would_lose() -> None:
-    consumer = torch.nn.Linear(2, 1)
-    inputs = ConsumerInputs(consumer, hold=False)
-    consumer(torch.full((1, 2), 4096.0))
-    for _ in range(1000):
-        consumer(torch.full((1, 2), 1.0))
-    inputs.detach()
-    assert inputs.gram[0, 1].item() == 4096.0**2 + 1000
+    for module in model.model.modules():
+        assert not module._forward_pre_hooks
+        assert "forward" not in vars(module)
 
 
 def test_activations_that_are_not_finite_name_the_layer(load: Load, windows: Tensor, meter: Meter) -> None:
@@ -114,25 +148,29 @@ def test_progress_points_are_the_perplexity_of_the_partly_pruned_model(
 def test_progress_points_cost_at_most_their_share(calibration_tokens: int, evaluation_windows: int) -> None:
     costs = CostModel(head=8.0, gram=0.7, change=0.25, solve=6000.0)
     evaluation = TextUsed(dataset="any", sha256="", windows=evaluation_windows, sequence_length=1024)
-    job = width_cost(30, calibration_tokens, costs) + evaluation_windows * 1024 * (60 + 16)
+    job = width_cost(30, calibration_tokens, PAPER, costs) + evaluation_windows * 1024 * (60 + 16)
     plan = plan_probe(30, evaluation, costs, job)
     assert plan.cost <= SHARE_OF_JOB * job
     behind = sum(30 - after + costs.head for after in plan.after_layers)
     assert plan.cost == pytest.approx(plan.windows * 1024 * (30 * bool(plan.windows) + behind))
 
 
-def test_each_layer_runs_once_over_the_calibration_text(load: Load, windows: Tensor, meter: Meter) -> None:
+@pytest.mark.parametrize(("drift_correction", "runs_each"), [(0.0, 1), (0.5, 2)])
+def test_each_layer_runs_once_for_each_stream(
+    load: Load, windows: Tensor, meter: Meter, drift_correction: float, runs_each: int
+) -> None:
     model = load()
     runs: list[int] = []
     for index, layer in enumerate(model._layers):
         layer.register_forward_hook(lambda *_, index=index: runs.append(index))
-    prune(model, windows, meter)
-    # Once to embed, where the layers only tell what they are called with, and once for each.
-    assert sorted(runs) == sorted([*range(4), *range(4)])
+    prune(model, windows, meter, OsscarOptions(drift_correction=drift_correction))
+    # And once to embed, where the layers only tell what they are called with.
+    assert sorted(runs) == sorted([*range(4)] * (1 + runs_each))
 
 
-def test_the_work_is_what_was_announced(load: Load, windows: Tensor) -> None:
+@pytest.mark.parametrize("options", [PAPER, OsscarOptions()])
+def test_the_work_is_what_was_announced(load: Load, windows: Tensor, options: OsscarOptions) -> None:
     costs = CostModel(head=3.0, gram=0.5, change=0.25, solve=100.0)
     meter = Meter(costs, 1.0, ignore)
-    prune(load(), windows, meter)
-    assert meter._done == pytest.approx(width_cost(4, windows.numel(), costs))
+    prune(load(), windows, meter, options)
+    assert meter._done == pytest.approx(width_cost(4, windows.numel(), options, costs))

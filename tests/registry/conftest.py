@@ -58,6 +58,7 @@ def make_result(**changes: Any) -> PruneResult:
         "device": "cpu",
         "calibration": text,
         "evaluation": text | {"windows": 148, "sha256": "e" * 64},
+        "vocabulary_windows": 0,
         "layer_losses": [],
         "candidates": [],
         "seconds": 123.4,

@@ -1,0 +1,258 @@
+r"""Secateur's width pruning beside AMD Quark's and beside the paper's, on the same tokens.
+
+    python -m benchmarks.osscar_quality --model MODEL.gguf --calibration wikitext2-validation.txt \
+        --evaluation wikitext2-test.txt --results FOLDER --quark-python PYTHON_WITH_AMD_QUARK
+
+Every side gets the same dense checkpoint and the same calibration windows and writes a checkpoint; the clock runs from
+loading to saving, and no side measures perplexity meanwhile. One evaluator then measures all of them. What was measured
+lies in FOLDER, window by window, so the benchmark can be stopped and started again; delete a file to measure it anew.
+Timings compare only where nothing else ran: see `--only`.
+
+Prints a table as text. `share` is (perplexity − dense) / (Quark's − dense), `overlap` the share of kept channels that
+the paper's OSSCAR keeps too.
+"""
+
+import argparse
+import json
+import math
+import subprocess
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from pruning_core import checkpoint, parse_recipe, prune
+from pruning_core.calibration import calibration_windows, evaluation_windows
+from pruning_core.events import ignore
+from pruning_core.model_source import find_model
+from pruning_core.models.registry import describe
+from pruning_core.perplexity import mean_loss
+from pruning_core.progress import CostModel, Meter
+from pruning_core.recipe import CalibrationText, EvaluationText, ModelReference
+from pruning_core.streaming import ResidentModel
+from pruning_core.text_source import find_text
+
+SAMPLES, SEQUENCE_LENGTH = 64, 1024
+EVERY = 4
+PAPER = {"drift_correction": 0.0}
+CONTENDERS: dict[str, dict[str, Any] | None] = {"quark": None, "paper": PAPER, "secateur": {}}
+
+
+@dataclass(frozen=True)
+class Run:
+    contender: str
+    keep: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.contender}-{self.keep}-{self.seed}"
+
+
+class Folder:
+    """The results folder: checkpoints, timings and losses by name."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.mkdir(parents=True, exist_ok=True)
+
+    def checkpoint(self, name: str) -> Path:
+        return self.path / "checkpoints" / name
+
+    def read(self, kind: str, name: str) -> Any:
+        file = self.path / f"{name}.{kind}.json"
+        return json.loads(file.read_text()) if file.exists() else None
+
+    def write(self, kind: str, name: str, content: Any) -> None:
+        temporary = self.path / "writing.json"
+        temporary.write_text(json.dumps(content))
+        temporary.rename(self.path / f"{name}.{kind}.json")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--calibration", required=True, help="a text file")
+    parser.add_argument("--evaluation", required=True, help="a text file")
+    parser.add_argument("--results", required=True, type=Path)
+    parser.add_argument("--quark-python", default=sys.executable)
+    parser.add_argument(
+        "--runs", default="1280:0,1152:0,768:0,1152:1,1152:2", help="kept width : calibration seed"
+    )
+    parser.add_argument("--whole", default="1152:0", help="the run measured on every evaluation window")
+    parser.add_argument("--only", default=",".join(CONTENDERS), help="contenders to prune and to measure")
+    parser.add_argument("--prune-only", action="store_true", help="leave the perplexities for later")
+    asked = parser.parse_args()
+
+    folder = Folder(asked.results)
+    dense = folder.checkpoint("dense")
+    if not dense.exists():
+        _save_dense(asked.model, dense)
+    pairs = [tuple(map(int, run.split(":"))) for run in asked.runs.split(",")]
+    contenders = asked.only.split(",")
+    runs = [Run(contender, keep, seed) for keep, seed in pairs for contender in contenders]
+    for run in runs:
+        if folder.read("cost", run.name) is None:
+            folder.write("cost", run.name, _prune(run, folder, asked.calibration, asked.quark_python))
+            print(run.name, folder.read("cost", run.name), flush=True)
+    if asked.prune_only:
+        return
+
+    windows = _evaluation_windows(dense, asked.evaluation)
+    quarter = range(0, len(windows), EVERY)
+    _measure("dense", folder, windows, quarter)
+    for run in runs:
+        _measure(run.name, folder, windows, quarter)
+    if asked.whole:
+        keep, seed = map(int, asked.whole.split(":"))
+        for name in ["dense", *(Run(contender, keep, seed).name for contender in contenders)]:
+            _measure(name, folder, windows, range(len(windows)))
+    print(_table(folder, pairs, quarter, asked.whole))
+
+
+def _save_dense(model: str, output: Path) -> None:
+    source = find_model(ModelReference(id=model), roots=None)
+    loaded = checkpoint.load_model(source, "auto", torch.device("cpu"))
+    checkpoint.save(loaded, checkpoint.load_tokenizer(source), output)
+
+
+def _prune(run: Run, folder: Folder, calibration: str, quark_python: str) -> dict[str, float]:
+    options, output = CONTENDERS[run.contender], folder.checkpoint(run.name)
+    if options is not None:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+            return process.submit(
+                _prune_ours, folder.checkpoint("dense"), output, run, calibration, options
+            ).result()
+    windows = folder.path / f"calibration-{run.seed}.pt"
+    torch.save(_calibration_windows(folder.checkpoint("dense"), calibration, run.seed), windows)
+    script = Path(__file__).with_name("quark_pruning.py")
+    ratio = 1 - run.keep / _width(folder)
+    command = [quark_python, script, folder.checkpoint("dense"), windows, str(ratio), output]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    cost: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return cost
+
+
+def _prune_ours(
+    dense: Path, output: Path, run: Run, calibration: str, options: dict[str, Any]
+) -> dict[str, float]:
+    width = json.loads((dense / "config.json").read_text())["intermediate_size"]
+    recipe = parse_recipe(
+        {
+            "model": str(dense),
+            "method": "osscar",
+            "ratio": 1 - run.keep / width,
+            "options": options,
+            "calibration": _calibration(calibration, run.seed).model_dump(),
+            # As little as can be asked for: the evaluator measures, on its own clock.
+            "evaluation": {"dataset": "builtin", "samples": 1, "sequence_length": 16},
+        }
+    )
+    result = prune(recipe, output)
+    if result.plan.intermediate_size_after != run.keep:
+        raise SystemExit(f"asked for a width of {run.keep}, got {result.plan.intermediate_size_after}")
+    return {"seconds": result.seconds, "peak_rss_bytes": result.peak_rss_bytes}
+
+
+def _calibration(file: str, seed: int) -> CalibrationText:
+    return CalibrationText(dataset=file, samples=SAMPLES, sequence_length=SEQUENCE_LENGTH, seed=seed)
+
+
+def _calibration_windows(dense: Path, file: str, seed: int) -> Tensor:
+    tokenizer = checkpoint.load_tokenizer(find_model(ModelReference(id=str(dense)), roots=None))
+    text = find_text("calibration", file, "calibration", roots=None)
+    return calibration_windows(_calibration(file, seed), text, tokenizer).windows
+
+
+def _evaluation_windows(dense: Path, file: str) -> Tensor:
+    tokenizer = checkpoint.load_tokenizer(find_model(ModelReference(id=str(dense)), roots=None))
+    text = find_text("evaluation", file, "evaluation", roots=None)
+    return evaluation_windows(EvaluationText(dataset=file), text, tokenizer).windows
+
+
+def _load(folder: Folder, name: str) -> ResidentModel:
+    source = find_model(ModelReference(id=str(folder.checkpoint(name))), roots=None)
+    family, _ = describe(source.config, name)
+    return ResidentModel(checkpoint.load_model(source, "auto", torch.device("cpu")), family)
+
+
+def _measure(name: str, folder: Folder, windows: Tensor, wanted: range) -> None:
+    """Measure the mean loss of the wanted windows that were not measured yet."""
+    losses: dict[str, float] = folder.read("losses", name) or {}
+    missing = [index for index in wanted if str(index) not in losses]
+    if not missing:
+        return
+    model = _load(folder, name)
+    costs = CostModel.of(model.family, model.config.to_dict())
+    meter = Meter(costs, len(missing) * windows.shape[1] * (len(model) + costs.head), ignore)
+    for index in missing:
+        losses[str(index)] = mean_loss(model, windows[index : index + 1], meter)
+        folder.write("losses", name, losses)
+
+
+def _perplexity(folder: Folder, name: str, wanted: range) -> float:
+    losses = folder.read("losses", name)
+    return math.exp(mean(losses[str(index)] for index in wanted))
+
+
+def _width(folder: Folder) -> int:
+    width: int = json.loads((folder.checkpoint("dense") / "config.json").read_text())["intermediate_size"]
+    return width
+
+
+def _kept(folder: Folder, name: str) -> list[set[int]]:
+    """Tell which dense channel each kept one was: the one whose gate row it is most parallel to."""
+    kept = []
+    narrow, wide = (_load(folder, which).model.model.layers for which in (name, "dense"))
+    for pruned, dense in zip(narrow, wide, strict=True):
+        similarity = normalize(pruned.mlp.gate_proj.weight) @ normalize(dense.mlp.gate_proj.weight).T
+        kept.append(set(similarity.argmax(dim=1).tolist()))
+    return kept
+
+
+def _table(folder: Folder, pairs: list[tuple[int, ...]], quarter: range, whole: str) -> str:
+    dense = _perplexity(folder, "dense", quarter)
+    lines = [
+        f"dense: perplexity {dense:.4f} on {len(quarter)} windows",
+        f"{'kept':>5} {'seed':>4} {'':10} {'perplexity':>10} {'share':>6} {'seconds':>8} {'peak MiB':>8} "
+        f"{'overlap':>7}",
+    ]
+    shares: dict[tuple[str, int, int], float] = {}
+    for keep, seed in pairs:
+        quark = _perplexity(folder, Run("quark", keep, seed).name, quarter)
+        paper = _kept(folder, Run("paper", keep, seed).name)
+        for contender in CONTENDERS:
+            run = Run(contender, keep, seed)
+            perplexity, cost = _perplexity(folder, run.name, quarter), folder.read("cost", run.name)
+            shares[contender, keep, seed] = share = (perplexity - dense) / (quark - dense)
+            overlap = mean(len(a & b) / keep for a, b in zip(_kept(folder, run.name), paper, strict=True))
+            lines.append(
+                f"{keep:5} {seed:4} {contender:10} {perplexity:10.4f} {share:6.3f} {cost['seconds']:8.1f} "
+                f"{cost['peak_rss_bytes'] / 2**20:8.0f} {overlap:7.3f}"
+            )
+    for contender in CONTENDERS:
+        of_seed_0 = mean(
+            share for (name, _, seed), share in shares.items() if name == contender and seed == 0
+        )
+        lines.append(f"mean share over the kept widths, seed 0: {contender} {of_seed_0:.3f}")
+    if whole:
+        everything = range(len(folder.read("losses", "dense")))
+        keep, seed = map(int, whole.split(":"))
+        lines.append(f"all {len(everything)} windows: dense {_perplexity(folder, 'dense', everything):.4f}")
+        for contender in CONTENDERS:
+            name = Run(contender, keep, seed).name
+            lines.append(f"  {name} {_perplexity(folder, name, everything):.4f}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
