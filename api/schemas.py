@@ -51,11 +51,20 @@ class PerplexitySummary(BaseModel):
     dtype: str | None
 
 
+class HeldOut(BaseModel):
+    """Perplexity on windows of the calibration text that did not calibrate, before and after."""
+
+    before: float
+    after: float
+    windows: int
+
+
 class PerplexityReport(PerplexitySummary):
-    """The same, with what was measured on the way."""
+    """The same, with what was measured on the way; `held_out` is null where the whole text calibrates."""
 
     points: list[PerplexityPoint]
     candidates: list[Candidate]
+    held_out: HeldOut | None
 
 
 class Parameters(BaseModel):
@@ -94,7 +103,7 @@ class JobSummary(BaseModel):
 class JobView(JobSummary):
     """A job, with what it has measured so far."""
 
-    EVENT_KINDS: ClassVar = ("claimed", "perplexity", "candidate")
+    EVENT_KINDS: ClassVar = ("claimed", "perplexity", "candidate", "held_out")
 
     perplexity: PerplexityReport
 
@@ -102,20 +111,29 @@ class JobView(JobSummary):
     def with_events(cls, job: Job, events: list[JobEvent]) -> Self:
         points: list[PerplexityPoint] = []
         candidates: list[Candidate] = []
+        held_out: HeldOut | None = None
         for event in events:
             match event.kind:
                 case "claimed":
                     # A new attempt measures anew.
                     points.clear()
                     candidates.clear()
+                    held_out = None
                 case "perplexity":
                     points.append(PerplexityPoint(**event.data))
                 case "candidate":
                     candidates.append(
                         Candidate(layers=event.data["layers"], perplexity=event.data["perplexity"])
                     )
+                case "held_out":
+                    held_out = HeldOut(
+                        before=event.data["perplexity_before"],
+                        after=event.data["perplexity_after"],
+                        windows=event.data["windows"],
+                    )
         fields = _fields(job)
-        fields["perplexity"] = {**fields["perplexity"], "points": points, "candidates": candidates}
+        measured = {"points": points, "candidates": candidates, "held_out": held_out}
+        fields["perplexity"] = {**fields["perplexity"], **measured}
         return cls(**fields)
 
 

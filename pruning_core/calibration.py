@@ -22,9 +22,16 @@ class PreparedText:
     used: TextUsed
 
 
+@dataclass(frozen=True)
+class CalibrationWindows(PreparedText):
+    """With windows of the same text that do not calibrate, [few or no windows, positions]."""
+
+    held_out: Tensor
+
+
 def calibration_windows(
     asked: CalibrationText, text: TextSource, tokenizer: PreTrainedTokenizerBase
-) -> PreparedText:
+) -> CalibrationWindows:
     """Draw the calibration windows.
 
     Raises:
@@ -33,7 +40,13 @@ def calibration_windows(
     content = text.read()
     tokens = tokenize(content, tokenizer)
     require_windows("calibration", asked.samples, len(tokens), asked.sequence_length)
-    return _prepare(content, asked, draw_windows(tokens, asked.sequence_length, asked.samples, asked.seed))
+    drawn, held_out = draw_windows(tokens, asked.sequence_length, asked.samples, asked.seed)
+    prepared = _prepare(content, asked, drawn)
+    return CalibrationWindows(
+        prepared.windows,
+        prepared.used,
+        held_out=torch.tensor(held_out, dtype=torch.long).view(-1, asked.sequence_length),
+    )
 
 
 def vocabulary_windows(

@@ -58,6 +58,19 @@ class PerplexityPoint:
 
 
 @dataclass(frozen=True)
+class HeldOutMeasured:
+    """Perplexity before and after on windows of the calibration text that did not calibrate.
+
+    Far better news here than on the evaluation text means that the pruning followed the calibration text too closely.
+    """
+
+    kind: ClassVar[str] = "held_out"
+    perplexity_before: float
+    perplexity_after: float
+    windows: int
+
+
+@dataclass(frozen=True)
 class CandidateScored:
     """Perplexity on the calibration windows of the model without `layers`."""
 
@@ -67,7 +80,15 @@ class CandidateScored:
     windows: int
 
 
-Event = StageStarted | Progress | DenseMeasured | LayerPruned | PerplexityPoint | CandidateScored
+Event = (
+    StageStarted
+    | Progress
+    | DenseMeasured
+    | LayerPruned
+    | PerplexityPoint
+    | CandidateScored
+    | HeldOutMeasured
+)
 OnEvent = Callable[[Event], None]
 
 

@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from pruning_core import checkpoint
 from pruning_core.calibration import calibration_windows, evaluation_windows, vocabulary_windows
@@ -12,7 +13,15 @@ from pruning_core.depth.sweep import sweep_cost
 from pruning_core.devices import find_device
 from pruning_core.errors import OutputExistsError
 from pruning_core.estimate import estimate
-from pruning_core.events import CandidateScored, DenseMeasured, LayerPruned, OnEvent, StageStarted, ignore
+from pruning_core.events import (
+    CandidateScored,
+    DenseMeasured,
+    HeldOutMeasured,
+    LayerPruned,
+    OnEvent,
+    StageStarted,
+    ignore,
+)
 from pruning_core.memory import require_memory
 from pruning_core.osscar.probe import NO_PROBE, plan_probe
 from pruning_core.osscar.width import prune_width, width_cost
@@ -23,8 +32,8 @@ from pruning_core.preflight import Preflight
 from pruning_core.progress import CostModel, Meter
 from pruning_core.provenance import installed_versions, peak_rss_bytes
 from pruning_core.recipe import OsscarRecipe, Recipe
-from pruning_core.result import Candidate, LayerLoss, PruneResult
-from pruning_core.streaming import ResidentModel
+from pruning_core.result import Candidate, HeldOut, LayerLoss, PruneResult
+from pruning_core.streaming import LayeredModel, ResidentModel
 
 
 def prune(
@@ -76,13 +85,15 @@ def prune(
         windows = torch.cat([windows, random])
 
     costs = CostModel.of(ready.family, ready.config)
-    job = _cost(ready.plan, recipe, windows.numel(), evaluation.windows.numel(), costs)
+    measured = evaluation.windows.numel() + calibration.held_out.numel()
+    job = _cost(ready.plan, recipe, windows.numel(), measured, costs)
     probe = plan_probe(len(model), evaluation.used, costs, job) if recipe.method == "osscar" else NO_PROBE
     meter = Meter(costs, job + probe.cost, on_event)
 
     on_event(StageStarted("evaluating"))
     dense = perplexity_of(mean_loss(model, evaluation.windows, meter), "the unpruned model")
     on_event(DenseMeasured(dense, parameters_before, dtype))
+    held_out_before = _held_out_perplexity(model, calibration.held_out, meter)
 
     losses: list[LayerPruned] = []
     candidates: list[CandidateScored] = []
@@ -103,6 +114,15 @@ def prune(
 
     on_event(StageStarted("evaluating"))
     pruned = perplexity_of(mean_loss(model, evaluation.windows, meter), "the pruned model")
+    held_out_after = _held_out_perplexity(model, calibration.held_out, meter)
+    held_out = None
+    if held_out_before is not None and held_out_after is not None:
+        held_out = HeldOut(
+            perplexity_before=held_out_before,
+            perplexity_after=held_out_after,
+            windows=len(calibration.held_out),
+        )
+        on_event(HeldOutMeasured(**held_out.model_dump()))
     checkpoint.save(loaded, tokenizer, output)
     return PruneResult(
         recipe=recipe,
@@ -115,6 +135,7 @@ def prune(
         dtype=dtype,
         device=str(where),
         calibration=calibration.used,
+        held_out=held_out,
         vocabulary_windows=len(windows) - len(calibration.windows),
         evaluation=evaluation.used,
         layer_losses=[
@@ -127,10 +148,14 @@ def prune(
     )
 
 
-def _cost(plan: Plan, recipe: Recipe, calibration: int, evaluation: int, costs: CostModel) -> float:
-    """Cost of the job in the units of `CostModel`, its progress probe aside."""
+def _held_out_perplexity(model: LayeredModel, windows: Tensor, meter: Meter) -> float | None:
+    return perplexity_of(mean_loss(model, windows, meter), "the held-out text") if len(windows) else None
+
+
+def _cost(plan: Plan, recipe: Recipe, calibration: int, measured: int, costs: CostModel) -> float:
+    """Cost of the job in the units of `CostModel`, its progress probe aside; texts in tokens."""
     layers = plan.layers_before
-    measuring = evaluation * (layers + plan.layers_after + 2 * costs.head)
+    measuring = measured * (layers + plan.layers_after + 2 * costs.head)
     if isinstance(recipe, OsscarRecipe):
         return measuring + width_cost(layers, calibration, recipe.options, costs)
     return measuring + sweep_cost(layers, layers - plan.layers_after, calibration, costs)

@@ -23,6 +23,14 @@ class Candidate(BaseModel):
     perplexity: float
 
 
+class HeldOut(BaseModel):
+    """Perplexity on windows of the calibration text that did not calibrate, see `events.HeldOutMeasured`."""
+
+    perplexity_before: float
+    perplexity_after: float
+    windows: int
+
+
 class TextUsed(BaseModel):
     """A text as it was used: enough to tell whether another run read the same."""
 
@@ -35,7 +43,8 @@ class TextUsed(BaseModel):
 class PruneResult(BaseModel):
     """The outcome of `pruning_core.prune`. Parameters count tied weights once; perplexities are in `dtype`.
 
-    `vocabulary_windows` of random tokens calibrated beside the text's.
+    `vocabulary_windows` of random tokens calibrated beside the text's. `held_out` is None where the whole text
+    calibrates.
     """
 
     recipe: OsscarRecipe | DepthRecipe
@@ -49,6 +58,7 @@ class PruneResult(BaseModel):
     device: str
     calibration: TextUsed
     vocabulary_windows: int
+    held_out: HeldOut | None
     evaluation: TextUsed
     layer_losses: list[LayerLoss]
     candidates: list[Candidate]

@@ -44,9 +44,25 @@ def cut_windows(tokens: Sequence[int], sequence_length: int, samples: int | None
     return [list(tokens[i * sequence_length : (i + 1) * sequence_length]) for i in range(wanted)]
 
 
-def draw_windows(tokens: Sequence[int], sequence_length: int, samples: int, seed: int) -> list[list[int]]:
-    """Draw `samples` of the text's non-overlapping windows, without replacement, in the text's order."""
+HELD_OUT_SHARE = 1 / 16
+"""Held-out windows for each drawn one: enough to see overfitting, few enough not to be felt."""
+
+
+def draw_windows(
+    tokens: Sequence[int], sequence_length: int, samples: int, seed: int
+) -> tuple[list[list[int]], list[list[int]]]:
+    """Draw `samples` of the text's non-overlapping windows, without replacement, in the text's order.
+
+    Returns:
+        The windows drawn, and a few of the others, spread over the text; none where all were drawn.
+    """
     windows = cut_windows(tokens, sequence_length)
     # Not a secret: the seed is there so that the same request draws the same windows.
-    chosen = random.Random(seed).sample(range(len(windows)), samples)  # noqa: S311
-    return [windows[i] for i in sorted(chosen)]
+    chosen = set(random.Random(seed).sample(range(len(windows)), samples))  # noqa: S311
+    others = [window for index, window in enumerate(windows) if index not in chosen]
+    held_out = min(len(others), max(1, round(samples * HELD_OUT_SHARE)))
+    step = len(others) / held_out if held_out else 0.0
+    return (
+        [windows[index] for index in sorted(chosen)],
+        [others[int(step * (number + 0.5))] for number in range(held_out)],
+    )

@@ -65,6 +65,7 @@ def test_a_running_job_tells_its_points_and_candidates(api: Api, body: Change, w
             {"layer": 2, "perplexity": None, "windows": 2},
         ],
         "candidates": [{"layers": [1, 2], "perplexity": 23.0}],
+        "held_out": None,
     }
     assert job["parameters"] == {"before": 1000, "after": None, "removed_share": None}
 
@@ -76,11 +77,17 @@ def test_the_points_of_a_second_attempt_replace_those_of_the_first(
     first = worker.start(job_id)
     worker.report(first, "perplexity", layer=1, perplexity=20.5, windows=2)
     worker.report(first, "candidate", layers=[1], perplexity=23.0, windows=4)
+    worker.report(first, "held_out", perplexity_before=19.0, perplexity_after=24.0, windows=1)
     store.hand_back(worker.engine, first, "the worker stops")
-    worker.report(worker.start(job_id), "perplexity", layer=1, perplexity=21.5, windows=2)
+    second = worker.start(job_id)
+    worker.report(second, "perplexity", layer=1, perplexity=21.5, windows=2)
     perplexity = api.client.get(f"/jobs/{job_id}").json()["perplexity"]
     assert [point["perplexity"] for point in perplexity["points"]] == [21.5]
     assert perplexity["candidates"] == []
+    assert perplexity["held_out"] is None
+    worker.report(second, "held_out", perplexity_before=19.0, perplexity_after=23.5, windows=1)
+    perplexity = api.client.get(f"/jobs/{job_id}").json()["perplexity"]
+    assert perplexity["held_out"] == {"before": 19.0, "after": 23.5, "windows": 1}
 
 
 def test_a_job_that_succeeded_tells_what_it_cost(api: Api, body: Change, worker: PretendWorker) -> None:

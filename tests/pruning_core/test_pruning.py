@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,21 @@ import torch
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from pruning_core import PruneResult, parse_recipe, prune
+from pruning_core import PruneResult, checkpoint, parse_recipe, prune
+from pruning_core.calibration import calibration_windows, vocabulary_windows
 from pruning_core.errors import BrokenModelError, OutputExistsError, TextTooShortError, UnknownDeviceError
-from pruning_core.events import DenseMeasured, Event, LayerPruned, PerplexityPoint, Progress, StageStarted
+from pruning_core.events import (
+    DenseMeasured,
+    Event,
+    HeldOutMeasured,
+    LayerPruned,
+    PerplexityPoint,
+    Progress,
+    StageStarted,
+)
+from pruning_core.model_source import find_model
+from pruning_core.text_source import find_text
+from tests.pruning_core.conftest import transformers_loss
 
 METHODS: dict[str, dict[str, Any]] = {"osscar": {"ratio": 0.5}, "depth": {"ratio": 0.25}}
 
@@ -162,6 +175,51 @@ def test_progress_ends_where_the_work_does(
     assert fractions == sorted(fractions)
     assert fractions[-1] == pytest.approx(1.0)
     assert fractions[-2] < 1.0
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_held_out_calibration_text_is_measured_before_and_after(
+    tiny_llama: Path, method: str, tmp_path: Path
+) -> None:
+    events: list[Event] = []
+    asked = recipe(tiny_llama, method)
+    result = prune(asked, tmp_path / "out", on_event=events.append)
+    (event,) = [event for event in events if isinstance(event, HeldOutMeasured)]
+    assert result.held_out is not None
+    assert result.held_out.model_dump() == asdict(event)
+    source = find_model(asked.model, roots=None)
+    text = find_text("text", "builtin", "calibration", roots=None)
+    windows = calibration_windows(asked.calibration, text, checkpoint.load_tokenizer(source)).held_out
+    assert len(windows) == event.windows == 1
+    for folder, measured in (
+        (tiny_llama, event.perplexity_before),
+        (tmp_path / "out", event.perplexity_after),
+    ):
+        loss = transformers_loss(AutoModelForCausalLM.from_pretrained(folder), windows)
+        assert measured == pytest.approx(math.exp(loss), rel=1e-4)
+
+
+def test_a_text_that_calibrates_whole_has_nothing_to_hold_out(tiny_llama: Path, tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("some words of a short text " * 40)
+    tokens = len(AutoTokenizer.from_pretrained(tiny_llama)(text.read_text())["input_ids"])
+    asked = {"dataset": str(text), "samples": tokens // 32, "sequence_length": 32}
+    result = prune(recipe(tiny_llama, "osscar", calibration=asked), tmp_path / "out")
+    assert result.held_out is None
+
+
+def test_random_tokens_of_the_whole_vocabulary_calibrate_too(tiny_llama: Path, tmp_path: Path) -> None:
+    with_them = prune(recipe(tiny_llama, "osscar"), tmp_path / "with")
+    without = prune(recipe(tiny_llama, "osscar", options={"vocabulary_share": 0.0}), tmp_path / "without")
+    assert (with_them.vocabulary_windows, without.vocabulary_windows) == (1, 0)
+    assert with_them.layer_losses != without.layer_losses
+    tokenizer = AutoTokenizer.from_pretrained(tiny_llama)
+    asked = recipe(tiny_llama, "osscar").calibration
+    drawn = vocabulary_windows(asked, 40, tokenizer, vocabulary=len(tokenizer))
+    assert drawn.shape == (40, 64)
+    ordinary = set(range(len(tokenizer))) - set(tokenizer.all_special_ids)
+    assert set(drawn.flatten().tolist()) <= ordinary
+    assert len(set(drawn.flatten().tolist())) > 0.9 * len(ordinary)
 
 
 def test_what_was_used_is_recorded(tiny_llama: Path, tmp_path: Path) -> None:

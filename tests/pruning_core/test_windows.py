@@ -23,11 +23,19 @@ def test_windows_are_the_text_from_its_beginning_without_gap_or_overlap(
 @given(seed=st.integers(0, 2**32 - 1), samples=st.integers(0, 20))
 def test_drawn_windows_are_different_windows_of_the_text(seed: int, samples: int) -> None:
     text = list(range(205))
-    drawn = draw_windows(text, 10, samples, seed)
+    drawn, held_out = draw_windows(text, 10, samples, seed)
     assert len(drawn) == samples
+    assert len(held_out) == (samples < 20)
+    assert not [window for window in held_out if window in drawn]
     assert len({window[0] for window in drawn}) == samples
     assert all(window in cut_windows(text, 10) for window in drawn)
-    assert drawn == draw_windows(text, 10, samples, seed)
+    assert (drawn, held_out) == draw_windows(text, 10, samples, seed)
+
+
+@pytest.mark.parametrize(("samples", "expected"), [(1, 1), (64, 4), (90, 6), (97, 3), (100, 0)])
+def test_a_sixteenth_as_many_windows_are_held_out_as_are_left_over(samples: int, expected: int) -> None:
+    drawn, held_out = draw_windows(list(range(1000)), 10, samples, seed=3)
+    assert len({window[0] for window in held_out} - {window[0] for window in drawn}) == expected
 
 
 def test_seeds_differ() -> None:

@@ -59,6 +59,7 @@ def make_result(**changes: Any) -> PruneResult:
         "calibration": text,
         "evaluation": text | {"windows": 148, "sha256": "e" * 64},
         "vocabulary_windows": 0,
+        "held_out": {"perplexity_before": 11.0, "perplexity_after": 12.5, "windows": 1},
         "layer_losses": [],
         "candidates": [],
         "seconds": 123.4,
