@@ -41,7 +41,7 @@ from pruning_core.text_source import find_text
 
 SAMPLES, SEQUENCE_LENGTH = 64, 1024
 EVERY = 4
-PAPER = {"drift_correction": 0.0}
+PAPER = {"damping": 0.01, "refit_damping": 0.01, "drift_correction": 0.0, "vocabulary_share": 0.0}
 CONTENDERS: dict[str, dict[str, Any] | None] = {"quark": None, "paper": PAPER, "secateur": {}}
 
 

@@ -17,18 +17,21 @@ import torch
 from torch import Tensor
 
 from pruning_core import parse_recipe, prune
-from pruning_core.osscar.elimination import eliminate
+from pruning_core.osscar import layer, regression
+from pruning_core.osscar.regression import Regression
+
+Select = Callable[[Regression, int, float], tuple[Tensor, str]]
 
 
-def largest(gram: Tensor, weight: Tensor, keep: int) -> Tensor:
-    """The channels of largest ‖x‖·‖w‖, ascending; `gram` holds ‖x‖² on its diagonal, up to the ridge."""
-    scores = gram.diagonal().sqrt() * weight.norm(dim=1)
-    return scores.topk(keep).indices.sort().values
+def largest(regression: Regression, keep: int, _damping: float) -> tuple[Tensor, str]:
+    """The channels of largest ‖x‖·‖w‖, ascending."""
+    scores = regression.gram.diagonal().sqrt() * regression.weight.norm(dim=1)
+    return scores.topk(keep).indices.sort().values, "float64"
 
 
-def largest_weights(_gram: Tensor, weight: Tensor, keep: int) -> Tensor:
+def largest_weights(regression: Regression, keep: int, _damping: float) -> tuple[Tensor, str]:
     """The channels of largest ‖w‖, ascending."""
-    return weight.norm(dim=1).topk(keep).indices.sort().values
+    return regression.weight.norm(dim=1).topk(keep).indices.sort().values, "float64"
 
 
 def without_refit(hessian: Tensor, targets: Tensor, kept: Tensor) -> Tensor:
@@ -67,15 +70,16 @@ def main() -> None:
         }
     )
 
-    def perplexities(select: Callable[..., Tensor], **replaced: Callable[..., Tensor]) -> tuple[float, float]:
+    def perplexities(select: Select, refit: Callable[..., Tensor] = regression.refit) -> tuple[float, float]:
         with (
-            patch.multiple("pruning_core.osscar.layer", eliminate=select, **replaced),
+            patch.object(layer, "_select", select),
+            patch.object(regression, "refit", refit),
             tempfile.TemporaryDirectory() as folder,
         ):
             result = prune(recipe, Path(folder) / "out")
         return result.perplexity_before, result.perplexity_after
 
-    dense, osscar = perplexities(eliminate)
+    dense, osscar = perplexities(layer._select)
     print(
         json.dumps(
             {

@@ -38,6 +38,10 @@ EvaluationSamples = Annotated[
 Damping = Annotated[
     float | None, typer.Option(help="osscar: λ as a share of the mean diagonal of AᵀA.", show_default="0.001")
 ]
+RefitDamping = Annotated[
+    float | None,
+    typer.Option(help="osscar: the same for the refit.", show_default="chosen on held-out windows"),
+]
 DriftCorrection = Annotated[
     float | None,
     typer.Option(
@@ -75,6 +79,7 @@ def request(
     evaluation_sequence_length: EvaluationLength = 2048,
     evaluation_samples: EvaluationSamples = None,
     damping: Damping = None,
+    refit_damping: RefitDamping = None,
     drift_correction: DriftCorrection = None,
     vocabulary_share: VocabularyShare = None,
     width_multiple: WidthMultiple = None,
@@ -83,6 +88,7 @@ def request(
     """Put the options together as the body of POST /jobs; what was not given is left out."""
     given = {
         "damping": damping,
+        "refit_damping": refit_damping,
         "drift_correction": drift_correction,
         "vocabulary_share": vocabulary_share,
         "width_multiple": width_multiple,

@@ -37,13 +37,15 @@ class LayerPruned:
     """A decoder layer lost channels.
 
     `error` is ‖AŴ − AW‖² / ‖AW‖² over the calibration activations A: 0 is nothing lost, 1 is the MLP gone.
-    `precision` is what the channels were chosen in: float64 where float32 would have lost count.
+    `precision` is what the channels were chosen in: float64 where float32 would have lost count. `refit_damping` is
+    the λ that the refit took, as a share of the mean of AᵀA's diagonal.
     """
 
     kind: ClassVar[str] = "layer"
     layer: int
     error: float
     precision: Literal["float32", "float64"]
+    refit_damping: float
     seconds: float
 
 

@@ -82,7 +82,8 @@ def prune(
     if isinstance(recipe, OsscarRecipe):
         count = recipe.options.vocabulary_windows(len(windows))
         random = vocabulary_windows(recipe.calibration, count, tokenizer, loaded.config.vocab_size)
-        windows = torch.cat([windows, random])
+        # In front, because the last windows choose the ridge.
+        windows = torch.cat([random, windows])
 
     costs = CostModel.of(ready.family, ready.config)
     measured = evaluation.windows.numel() + calibration.held_out.numel()
@@ -139,7 +140,13 @@ def prune(
         vocabulary_windows=len(windows) - len(calibration.windows),
         evaluation=evaluation.used,
         layer_losses=[
-            LayerLoss(layer=loss.layer, error=loss.error, precision=loss.precision) for loss in losses
+            LayerLoss(
+                layer=loss.layer,
+                error=loss.error,
+                precision=loss.precision,
+                refit_damping=loss.refit_damping,
+            )
+            for loss in losses
         ],
         candidates=[Candidate(layers=list(c.layers), perplexity=c.perplexity) for c in candidates],
         seconds=time.monotonic() - started,

@@ -81,7 +81,13 @@ class OsscarOptions(Strict):
         default=0.001,
         gt=0,
         le=10,
-        description="λ as a share of the mean diagonal of AᵀA, the ridge of the refit",
+        description="λ while channels are chosen, as a share of the mean diagonal of AᵀA",
+    )
+    refit_damping: float | None = Field(
+        default=None,
+        gt=0,
+        le=10,
+        description="The same for the refit; by default what does best, layer by layer, on held-out windows",
     )
     drift_correction: float = Field(
         default=0.5,

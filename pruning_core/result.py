@@ -14,6 +14,7 @@ class LayerLoss(BaseModel):
     layer: int
     error: float
     precision: Literal["float32", "float64"]
+    refit_damping: float
 
 
 class Candidate(BaseModel):

@@ -50,6 +50,10 @@ class LayeredModel(Protocol):
     @property
     def device(self) -> torch.device: ...
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of weights and hidden states."""
+
     def __len__(self) -> int:
         """Count the decoder layers."""
 
@@ -86,6 +90,11 @@ class ResidentModel:
     def device(self) -> torch.device:
         device: torch.device = self.model.device
         return device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        dtype: torch.dtype = self.model.dtype
+        return dtype
 
     @property
     def _layers(self) -> nn.ModuleList:

@@ -27,6 +27,16 @@ class Moments:
     targets: Tensor
     tokens: int
 
+    def __add__(self, other: "Moments") -> "Moments":
+        """The moments of the tokens of both."""
+        return Moments(
+            gram=self.gram + other.gram,
+            cross=None if self.cross is None or other.cross is None else self.cross + other.cross,
+            activations=self.activations + other.activations,
+            targets=self.targets + other.targets,
+            tokens=self.tokens + other.tokens,
+        )
+
     def centred(self) -> "Moments":
         """The moments of A and Y less their means: what is left to fit once a bias has fitted the means."""
         return Moments(

@@ -11,12 +11,15 @@ from pruning_core.finiteness import require_finite_activations
 from pruning_core.models.mlp import MlpChannels
 from pruning_core.osscar.activations import fit_in_cache
 from pruning_core.osscar.layer import NarrowMlp, narrow
-from pruning_core.osscar.moments import MomentSums
+from pruning_core.osscar.moments import Moments, MomentSums
 from pruning_core.osscar.probe import PerplexityProbe, ProbePlan
 from pruning_core.osscar.visits import Visitor
 from pruning_core.progress import CostModel, Meter
 from pruning_core.recipe import OsscarOptions
 from pruning_core.streaming import LayeredModel, batches
+
+HELD_OUT_SHARE = 1 / 8
+"""Of the calibration windows, those that choose λ of the refit."""
 
 
 def width_cost(layers: int, calibration_tokens: int, options: OsscarOptions, costs: CostModel) -> float:
@@ -48,7 +51,7 @@ def prune_width(
 
     Args:
         model: the dense model; pruned afterwards.
-        windows: [windows, positions], calibration token ids.
+        windows: [windows, positions], calibration token ids; the last of them choose λ of the refit.
         keep: channels that stay in each MLP.
         options: see `recipe.OsscarOptions`.
         probe_windows: [windows, positions], evaluation token ids for the progress points.
@@ -63,11 +66,18 @@ def prune_width(
         BrokenModelError: the activations of a layer are not finite.
     """
     on_event(StageStarted("calibrating"))
-    streams = [model.embed(tokens) for tokens in batches(windows)]
     width = getattr(model.config, model.family.width_field)
-    hold = fit_in_cache(windows.numel(), width, streams[0].hidden.dtype)
-    follow_dense = options.drift_correction > 0
-    visitors = [Visitor(stream, meter, follow_dense=follow_dense, hold=hold) for stream in streams]
+    hold = fit_in_cache(windows.numel(), width, model.dtype)
+
+    def visit(windows: Tensor) -> list[Visitor]:
+        return [
+            Visitor(model.embed(tokens), meter, follow_dense=options.drift_correction > 0, hold=hold)
+            for tokens in batches(windows)
+        ]
+
+    held_out = _held_out(len(windows), options)
+    groups = [visit(part) for part in windows.split([len(windows) - held_out, held_out]) if len(part)]
+    visitors = [visitor for group in groups for visitor in group]
     follower = PerplexityProbe(model, probe_windows[: probe.windows], meter) if probe.windows else None
 
     on_event(StageStarted("pruning"))
@@ -78,21 +88,27 @@ def prune_width(
         started = time.monotonic()
         with model.open(index) as layer:
             channels = MlpChannels(layer, model.family.mlp)
-            narrowed = _narrow(visitors, layer, index, channels, keep=keep, options=options)
+            narrowed = _narrow(groups, layer, index, channels, keep=keep, options=options)
             meter.solve()
             for visitor in visitors:
                 visitor.advance(layer, index, channels, narrowed.kept)
             if follower:
                 follower.advance(layer, index)
             model.store(index, layer)
-        pruned.append(LayerPruned(index, narrowed.error, narrowed.precision, time.monotonic() - started))
+        seconds = time.monotonic() - started
+        pruned.append(LayerPruned(index, narrowed.error, narrowed.precision, narrowed.refit_damping, seconds))
         on_event(pruned[-1])
     setattr(model.config, model.family.width_field, keep)
     return pruned
 
 
+def _held_out(windows: int, options: OsscarOptions) -> int:
+    """How many windows choose λ of the refit before they are fitted."""
+    return round(windows * HELD_OUT_SHARE) if options.refit_damping is None else 0
+
+
 def _narrow(
-    visitors: Sequence[Visitor],
+    groups: Sequence[Sequence[Visitor]],
     layer: nn.Module,
     index: int,
     channels: MlpChannels,
@@ -101,17 +117,21 @@ def _narrow(
     options: OsscarOptions,
 ) -> NarrowMlp:
     consumer = channels.consumer
-    sums = MomentSums(consumer.in_features, consumer.out_features, consumer.weight.device)
-    for visitor in visitors:
-        visitor.observe(layer, index, consumer, sums)
-    moments = sums.total()
-    require_finite_activations(moments.gram, index)
+    moments: list[Moments] = []
+    for visitors in groups:
+        sums = MomentSums(consumer.in_features, consumer.out_features, consumer.weight.device)
+        for visitor in visitors:
+            visitor.observe(layer, index, consumer, sums)
+        moments.append(sums.total())
+        require_finite_activations(moments[-1].gram, index)
     narrowed = narrow(
-        moments,
+        moments[0],
         channels.consumer_weight(),
         consumer.bias,
         keep=keep,
         damping=options.damping,
+        refit_damping=options.refit_damping,
+        held_out=moments[1] if len(moments) > 1 else None,
         drift_correction=options.drift_correction,
     )
     channels.narrow(narrowed.kept, narrowed.weight, narrowed.bias)

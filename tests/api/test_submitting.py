@@ -29,6 +29,7 @@ def test_a_job_is_answered_with_its_place_and_all_defaults_filled_in(
         "dtype": "auto",
         "options": {
             "damping": 0.001,
+            "refit_damping": None,
             "drift_correction": 0.5,
             "vocabulary_share": 0.125,
             "width_multiple": 128,

@@ -12,16 +12,16 @@ from pruning_core.events import ignore
 from pruning_core.model_source import find_model
 from pruning_core.models.mlp import MlpChannels
 from pruning_core.models.registry import describe
-from pruning_core.osscar.activations import ConsumerInputs
 from pruning_core.osscar.elimination import eliminate
-from pruning_core.osscar.layer import damp, narrow
+from pruning_core.osscar.layer import narrow
+from pruning_core.osscar.regression import damp
 from pruning_core.perplexity import mean_loss
 from pruning_core.progress import CostModel, Meter
 from pruning_core.recipe import ModelReference
 from pruning_core.streaming import ResidentModel
 from pruning_core.text_source import find_text
 from tests.pruning_core.conftest import transformers_loss
-from tests.pruning_core.oracles import objective
+from tests.pruning_core.oracles import downdate_one_at_a_time, objective, of_gram
 
 
 @pytest.fixture(scope="module")
@@ -68,20 +68,47 @@ def test_osscar_beats_the_largest_channels_on_a_real_layer(
 ) -> None:
     layer = smollm2.model.model.layers[10]
     channels = MlpChannels(layer, smollm2.family.mlp)
-    inputs = ConsumerInputs(channels.consumer, hold=False)
-    with torch.no_grad():
-        smollm2.model(input_ids=windows)
-    inputs.detach()
+    gram = gram_of(smollm2, channels.consumer, windows)
     weight = channels.consumer_weight().double()
-    hessian = damp(inputs.gram, 0.01)
+    hessian = damp(gram, 0.01)
     targets = hessian @ weight
-    ours = objective(hessian, targets, eliminate(hessian, weight, 1152).tolist())
-    scores = inputs.gram.diagonal().sqrt() * weight.norm(dim=1)
+    ours = objective(hessian, targets, eliminate(hessian, weight, 1152).kept.tolist())
+    scores = gram.diagonal().sqrt() * weight.norm(dim=1)
     largest = objective(hessian, targets, scores.topk(1152).indices.sort().values.tolist())
     everything = objective(hessian, targets, list(range(1536)))
     # Of what the best choice of the two loses, ours loses clearly less.
     assert ours - everything < 0.95 * (largest - everything)
-    assert narrow(inputs.gram, weight, 1152, 0.01).error < 0.1
+    assert narrow(of_gram(gram), weight, None, keep=1152, damping=0.01).error < 0.1
+
+
+@pytest.mark.parametrize("index", [0, 29])
+@pytest.mark.parametrize("damping", [1e-2, 1e-6])
+def test_on_a_real_gram_matrix_it_keeps_what_naive_downdates_in_float64_keep(
+    smollm2: ResidentModel, windows: torch.Tensor, index: int, damping: float
+) -> None:
+    channels = MlpChannels(smollm2.model.model.layers[index], smollm2.family.mlp)
+    gram = gram_of(smollm2, channels.consumer, windows)
+    weight = channels.consumer_weight().double()
+    hessian = damp(gram, damping)
+    targets = hessian @ weight
+    expected = downdate_one_at_a_time(hessian, weight, keep=1408)
+    exact = eliminate(hessian, weight, keep=1408).kept.tolist()
+    assert exact == expected
+    everything, wanted = (objective(hessian, targets, kept) for kept in (list(range(1536)), expected))
+    # In whatever precision `narrow` takes, it loses no more than the oracle.
+    narrowed = narrow(of_gram(gram), weight, None, keep=1408, damping=damping)
+    lost = objective(hessian, targets, narrowed.kept.tolist()) - everything
+    assert lost <= (wanted - everything) * (1 + 1e-4)
+
+
+def gram_of(model: ResidentModel, consumer: torch.nn.Linear, windows: torch.Tensor) -> torch.Tensor:
+    seen: list[torch.Tensor] = []
+    hook = consumer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].flatten(0, 1)))
+    with torch.no_grad():
+        model.model(input_ids=windows)
+    hook.remove()
+    activations = seen[0].double()
+    return activations.T @ activations
 
 
 def test_a_gguf_file_becomes_a_checkpoint_that_loads(gguf: Path, tmp_path: Path) -> None:

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from pruning_core.osscar.elimination import eliminate
-from pruning_core.osscar.layer import damp, narrow, refit
+from pruning_core.osscar.layer import narrow
 from pruning_core.osscar.moments import MomentSums
+from pruning_core.osscar.regression import REFIT_DAMPINGS, Regression, damp, refit
 from tests.pruning_core.oracles import (
     downdate_one_at_a_time,
     eliminate_one_at_a_time,
@@ -212,3 +213,43 @@ def test_the_gram_matrix_is_whole_where_it_has_several_panels() -> None:
     assert torch.allclose(moments.gram, exact, rtol=1e-4, atol=1e-4)
     assert moments.cross is not None
     assert torch.allclose(moments.cross, exact[:, :3], rtol=1e-4, atol=1e-4)
+
+
+def test_the_ridge_is_the_one_that_does_best_on_tokens_it_was_not_fitted_to() -> None:
+    generator = torch.Generator().manual_seed(9)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    weight, mixing = draw(30, 6), draw(30, 30)
+    texts = [draw(tokens, 30) @ mixing for tokens in (60, 400)]
+    # Noise in what should be given: with few tokens a strong ridge does better, with none of it a weak one.
+    chosen = {}
+    for noise in (0.0, 300.0):
+        moments = []
+        for activations in texts:
+            sums = MomentSums(30, 6, torch.device("cpu"))
+            sums.add(activations, activations @ weight + noise * draw(len(activations), 6))
+            moments.append(sums.total())
+        narrowed = narrow(
+            moments[0], weight, None, keep=20, damping=0.001, drift_correction=1.0, held_out=moments[1]
+        )
+        whole = Regression.of(moments[0] + moments[1], weight, 1.0, centre=False)
+        assert torch.allclose(narrowed.weight, whole.solve(narrowed.kept, narrowed.refit_damping))
+        fitted, unseen = (Regression.of(part, weight, 1.0, centre=False) for part in moments)
+        errors = {
+            damping: unseen.error(narrowed.kept, fitted.solve(narrowed.kept, damping))
+            for damping in REFIT_DAMPINGS
+        }
+        assert errors[narrowed.refit_damping] == min(errors.values())
+        chosen[noise] = narrowed.refit_damping
+    assert chosen == {0.0: 0.001, 300.0: 0.1}
+
+
+def test_the_error_of_a_regression_is_that_of_its_outputs() -> None:
+    activations, target = torch.randn(50, 8, dtype=torch.float64), torch.randn(50, 3, dtype=torch.float64)
+    weight, kept = torch.randn(8, 3, dtype=torch.float64), torch.tensor([1, 4, 6])
+    rows = torch.randn(3, 3, dtype=torch.float64)
+    regression = Regression(activations.T @ activations, activations.T @ target, weight)
+    expected = (activations[:, kept] @ rows - target).square().sum() - target.square().sum()
+    assert regression.error(kept, rows) == pytest.approx(expected.item(), rel=1e-9)

@@ -23,7 +23,7 @@ from tests.pruning_core.conftest import Load, transformers_loss
 KEEP = 128
 
 
-PAPER = OsscarOptions(drift_correction=0.0)
+PAPER = OsscarOptions(drift_correction=0.0, damping=0.01, refit_damping=0.01)
 
 
 def prune(
@@ -72,7 +72,7 @@ def test_each_layer_is_solved_on_what_the_pruned_layers_before_it_give(
 ) -> None:
     if not held:
         monkeypatch.setattr(budgets, "ACTIVATION_CACHE_BYTES", 0)
-    options = OsscarOptions(drift_correction=drift_correction, damping=0.01)
+    options = OsscarOptions(drift_correction=drift_correction, damping=0.01, refit_damping=0.01)
     model, oracle, dense = load(), load(), load()
     pruned = prune(model, windows, meter, options)
     # The oracle forwards whole models once per layer and looks at nothing but that layer.
@@ -163,7 +163,8 @@ def test_each_layer_runs_once_for_each_stream(
     runs: list[int] = []
     for index, layer in enumerate(model._layers):
         layer.register_forward_hook(lambda *_, index=index: runs.append(index))
-    prune(model, windows, meter, OsscarOptions(drift_correction=drift_correction))
+    options = OsscarOptions(drift_correction=drift_correction, refit_damping=0.01)
+    prune(model, windows, meter, options)
     # And once to embed, where the layers only tell what they are called with.
     assert sorted(runs) == sorted([*range(4)] * (1 + runs_each))
 
