@@ -133,6 +133,7 @@ RECIPE_ERRORS: tuple[type[RecipeError], ...] = (
     errors.CutTooLargeError,
     errors.UnknownDatasetError,
     errors.TextTooShortError,
+    errors.TooFewTokensError,
     errors.SequenceTooLongError,
 )
 """What is found wrong with a request that is well formed, before anything is loaded."""

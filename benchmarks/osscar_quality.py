@@ -42,7 +42,17 @@ from pruning_core.text_source import find_text
 SAMPLES, SEQUENCE_LENGTH = 64, 1024
 EVERY = 4
 PAPER = {"damping": 0.01, "refit_damping": 0.01, "drift_correction": 0.0, "vocabulary_share": 0.0}
-CONTENDERS: dict[str, dict[str, Any] | None] = {"quark": None, "paper": PAPER, "secateur": {}}
+CONTENDERS: dict[str, dict[str, Any] | None] = {
+    "quark": None,
+    "paper": PAPER,
+    "secateur": {},
+    "no drift correction": {"drift_correction": 0.0},
+    "no random tokens": {"vocabulary_share": 0.0},
+    "one ridge": {"refit_damping": 0.001},
+}
+"""Options of each side; the last three are the default less one thing."""
+
+MAIN = "quark,paper,secateur"
 
 
 @dataclass(frozen=True)
@@ -53,7 +63,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        return f"{self.contender}-{self.keep}-{self.seed}"
+        return f"{self.contender}-{self.keep}-{self.seed}".replace(" ", "-")
 
 
 class Folder:
@@ -89,7 +99,9 @@ def main() -> None:
         "--runs", default="1280:0,1152:0,768:0,1152:1,1152:2", help="kept width : calibration seed"
     )
     parser.add_argument("--whole", default="1152:0", help="the run measured on every evaluation window")
-    parser.add_argument("--only", default=",".join(CONTENDERS), help="contenders to prune and to measure")
+    parser.add_argument(
+        "--only", default=MAIN, help="contenders to prune and to measure, of: " + ", ".join(CONTENDERS)
+    )
     parser.add_argument("--prune-only", action="store_true", help="leave the perplexities for later")
     asked = parser.parse_args()
 
@@ -97,7 +109,7 @@ def main() -> None:
     dense = folder.checkpoint("dense")
     if not dense.exists():
         _save_dense(asked.model, dense)
-    pairs = [tuple(map(int, run.split(":"))) for run in asked.runs.split(",")]
+    pairs = [_pair(run) for run in asked.runs.split(",")]
     contenders = asked.only.split(",")
     runs = [Run(contender, keep, seed) for keep, seed in pairs for contender in contenders]
     for run in runs:
@@ -113,10 +125,15 @@ def main() -> None:
     for run in runs:
         _measure(run.name, folder, windows, quarter)
     if asked.whole:
-        keep, seed = map(int, asked.whole.split(":"))
+        keep, seed = _pair(asked.whole)
         for name in ["dense", *(Run(contender, keep, seed).name for contender in contenders)]:
             _measure(name, folder, windows, range(len(windows)))
     print(_table(folder, pairs, quarter, asked.whole))
+
+
+def _pair(run: str) -> tuple[int, int]:
+    keep, seed = run.split(":")
+    return int(keep), int(seed)
 
 
 def _save_dense(model: str, output: Path) -> None:
@@ -187,16 +204,21 @@ def _load(folder: Folder, name: str) -> ResidentModel:
 
 def _measure(name: str, folder: Folder, windows: Tensor, wanted: range) -> None:
     """Measure the mean loss of the wanted windows that were not measured yet."""
-    losses: dict[str, float] = folder.read("losses", name) or {}
-    missing = [index for index in wanted if str(index) not in losses]
+    missing = _missing(folder, name, wanted)
     if not missing:
         return
+    losses: dict[str, float] = folder.read("losses", name) or {}
     model = _load(folder, name)
     costs = CostModel.of(model.family, model.config.to_dict())
     meter = Meter(costs, len(missing) * windows.shape[1] * (len(model) + costs.head), ignore)
     for index in missing:
         losses[str(index)] = mean_loss(model, windows[index : index + 1], meter)
         folder.write("losses", name, losses)
+
+
+def _missing(folder: Folder, name: str, wanted: range) -> list[int]:
+    losses = folder.read("losses", name) or {}
+    return [index for index in wanted if str(index) not in losses]
 
 
 def _perplexity(folder: Folder, name: str, wanted: range) -> float:
@@ -219,39 +241,57 @@ def _kept(folder: Folder, name: str) -> list[set[int]]:
     return kept
 
 
-def _table(folder: Folder, pairs: list[tuple[int, ...]], quarter: range, whole: str) -> str:
+def _table(folder: Folder, pairs: list[tuple[int, int]], quarter: range, whole: str) -> str:
+    """Everything that has been measured, by this run of the benchmark or an earlier one."""
     dense = _perplexity(folder, "dense", quarter)
     lines = [
         f"dense: perplexity {dense:.4f} on {len(quarter)} windows",
-        f"{'kept':>5} {'seed':>4} {'':10} {'perplexity':>10} {'share':>6} {'seconds':>8} {'peak MiB':>8} "
+        f"{'kept':>5} {'seed':>4} {'':19} {'perplexity':>10} {'share':>6} {'seconds':>8} {'peak MiB':>8} "
         f"{'overlap':>7}",
     ]
-    shares: dict[tuple[str, int, int], float] = {}
+    shares: dict[str, list[float]] = {contender: [] for contender in CONTENDERS}
     for keep, seed in pairs:
-        quark = _perplexity(folder, Run("quark", keep, seed).name, quarter)
-        paper = _kept(folder, Run("paper", keep, seed).name)
-        for contender in CONTENDERS:
-            run = Run(contender, keep, seed)
-            perplexity, cost = _perplexity(folder, run.name, quarter), folder.read("cost", run.name)
-            shares[contender, keep, seed] = share = (perplexity - dense) / (quark - dense)
-            overlap = mean(len(a & b) / keep for a, b in zip(_kept(folder, run.name), paper, strict=True))
+        measured = [
+            run
+            for run in (Run(name, keep, seed) for name in CONTENDERS)
+            if _is_measured(folder, run, quarter)
+        ]
+        perplexities = {run.contender: _perplexity(folder, run.name, quarter) for run in measured}
+        kept = {run.contender: _kept(folder, run.name) for run in measured}
+        for run in measured:
+            perplexity, cost = perplexities[run.contender], folder.read("cost", run.name)
+            share = overlap = math.nan
+            if "quark" in perplexities:
+                share = (perplexity - dense) / (perplexities["quark"] - dense)
+            if "paper" in kept:
+                pairs_of_layers = zip(kept[run.contender], kept["paper"], strict=True)
+                overlap = mean(len(ours & paper) / keep for ours, paper in pairs_of_layers)
+            if seed == 0:
+                shares[run.contender].append(share)
             lines.append(
-                f"{keep:5} {seed:4} {contender:10} {perplexity:10.4f} {share:6.3f} {cost['seconds']:8.1f} "
+                f"{keep:5} {seed:4} {run.contender:19} {perplexity:10.4f} {share:6.3f} {cost['seconds']:8.1f} "
                 f"{cost['peak_rss_bytes'] / 2**20:8.0f} {overlap:7.3f}"
             )
-    for contender in CONTENDERS:
-        of_seed_0 = mean(
-            share for (name, _, seed), share in shares.items() if name == contender and seed == 0
-        )
-        lines.append(f"mean share over the kept widths, seed 0: {contender} {of_seed_0:.3f}")
+    lines += [
+        f"mean share of {contender}, seed 0, {len(values)} kept widths: {mean(values):.3f}"
+        for contender, values in shares.items()
+        if values
+    ]
     if whole:
         everything = range(len(folder.read("losses", "dense")))
-        keep, seed = map(int, whole.split(":"))
-        lines.append(f"all {len(everything)} windows: dense {_perplexity(folder, 'dense', everything):.4f}")
-        for contender in CONTENDERS:
-            name = Run(contender, keep, seed).name
-            lines.append(f"  {name} {_perplexity(folder, name, everything):.4f}")
+        keep, seed = _pair(whole)
+        names = ["dense", *(Run(contender, keep, seed).name for contender in CONTENDERS)]
+        lines.append(f"all {len(everything)} windows:")
+        lines += [
+            f"  {name} {_perplexity(folder, name, everything):.4f}"
+            for name in names
+            if _missing(folder, name, everything) == []
+        ]
     return "\n".join(lines)
+
+
+def _is_measured(folder: Folder, run: Run, wanted: range) -> bool:
+    return folder.read("cost", run.name) is not None and not _missing(folder, run.name, wanted)
 
 
 if __name__ == "__main__":

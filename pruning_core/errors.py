@@ -83,6 +83,11 @@ class TextTooShortError(RecipeError):
     title = "The text is too short for the windows asked for"
 
 
+class TooFewTokensError(RecipeError):
+    slug = "too-few-calibration-tokens"
+    title = "The calibration text is too small to choose by"
+
+
 class SequenceTooLongError(RecipeError):
     slug = "sequence-too-long"
     title = "The windows are longer than the model's positions"

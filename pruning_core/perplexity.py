@@ -41,7 +41,7 @@ def mean_loss(model: LayeredModel, windows: Tensor, meter: Meter) -> float:
         BrokenModelError: the activations of a layer are not finite.
     """
     total = 0.0
-    for tokens in batches(windows):
+    for tokens in batches(windows, model.device):
         stream = model.embed(tokens)
         for index in range(len(model)):
             with model.open(index) as layer:

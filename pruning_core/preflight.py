@@ -13,7 +13,7 @@ from pruning_core.paths import Roots
 from pruning_core.planning import Plan, plan
 from pruning_core.recipe import Recipe
 from pruning_core.text_source import TextSource, find_text
-from pruning_core.windows import require_windows
+from pruning_core.windows import require_calibration_tokens, require_windows
 
 GENEROUS_CHARACTERS_PER_TOKEN = 8
 
@@ -47,6 +47,7 @@ class Preflight:
         self.config: Config
         self.family, self.config = describe(self.source.config, recipe.model.id)
         require_sizes(self.family, self.config, recipe.model.id)
+        require_calibration_tokens(recipe.calibration.samples, recipe.calibration.sequence_length)
         self.plan: Plan = plan(recipe, self.family, self.config)
         self.calibration: TextSource = find_text(
             "calibration.dataset", recipe.calibration.dataset, "calibration", roots

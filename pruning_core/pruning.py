@@ -12,7 +12,6 @@ from pruning_core.depth.search import prune_depth
 from pruning_core.depth.sweep import sweep_cost
 from pruning_core.devices import find_device
 from pruning_core.errors import OutputExistsError
-from pruning_core.estimate import estimate
 from pruning_core.events import (
     CandidateScored,
     DenseMeasured,
@@ -67,7 +66,7 @@ def prune(
     ready = Preflight(recipe, roots)
     recipe = ready.recipe
 
-    require_memory(recipe, estimate(ready), where)
+    require_memory(ready, where)
 
     on_event(StageStarted("loading"))
     tokenizer = checkpoint.load_tokenizer(ready.source)

@@ -2,12 +2,38 @@
 
 import random
 from collections.abc import Sequence
+from math import ceil
 
-from pruning_core.errors import TextTooShortError
+from pruning_core.errors import TextTooShortError, TooFewTokensError
+
+MINIMUM_CALIBRATION_TOKENS = 128
+"""Below this the choice of channels or layers is chance. Good ones take tens of thousands."""
 
 
 def count_windows(tokens: int, sequence_length: int) -> int:
     return tokens // sequence_length
+
+
+def minimum_samples(sequence_length: int) -> int:
+    """The fewest windows of this length that may calibrate."""
+    return ceil(MINIMUM_CALIBRATION_TOKENS / sequence_length)
+
+
+def require_calibration_tokens(samples: int, sequence_length: int) -> None:
+    """Refuse a calibration of fewer than `MINIMUM_CALIBRATION_TOKENS`.
+
+    Raises:
+        TooFewTokensError: with the number of windows that would do.
+    """
+    tokens = samples * sequence_length
+    if tokens < MINIMUM_CALIBRATION_TOKENS:
+        raise TooFewTokensError(
+            "calibration.samples",
+            samples,
+            f"with windows of {sequence_length} these are {tokens} tokens, and at least "
+            f"{MINIMUM_CALIBRATION_TOKENS} must calibrate.",
+            f"Ask for at least {minimum_samples(sequence_length)} samples.",
+        )
 
 
 def require_windows(

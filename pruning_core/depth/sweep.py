@@ -34,7 +34,7 @@ def score_runs(model: LayeredModel, windows: Tensor, run_length: int, meter: Met
     layers = len(model)
     candidates = layers - run_length + 1
     losses = [0.0] * candidates
-    for tokens in batches(windows):
+    for tokens in batches(windows, model.device):
         dense = model.embed(tokens)
         rejoined: dict[int, Tensor] = {}
         waiting: dict[int, Tensor] = {}

@@ -72,7 +72,7 @@ def prune_width(
     def visit(windows: Tensor) -> list[Visitor]:
         return [
             Visitor(model.embed(tokens), meter, follow_dense=options.drift_correction > 0, hold=hold)
-            for tokens in batches(windows)
+            for tokens in batches(windows, model.device)
         ]
 
     held_out = _held_out(len(windows), options)

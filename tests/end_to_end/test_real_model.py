@@ -117,7 +117,7 @@ def test_a_gguf_file_becomes_a_checkpoint_that_loads(gguf: Path, tmp_path: Path)
             "model": str(gguf),
             "method": "depth",
             "ratio": 0.9,
-            "calibration": {"dataset": "builtin", "samples": 1, "sequence_length": 64},
+            "calibration": {"dataset": "builtin", "samples": 4, "sequence_length": 64},
             "evaluation": {"dataset": "builtin", "samples": 1, "sequence_length": 64},
         }
     )

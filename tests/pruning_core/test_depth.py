@@ -43,7 +43,7 @@ def test_batches_share_their_losses(
     load: Load, windows: Tensor, meter: Meter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = load()
-    monkeypatch.setattr("pruning_core.streaming.TOKENS_PER_BATCH", windows.shape[1])
+    monkeypatch.setattr("pruning_core.streaming.TOKENS_PER_CPU_BATCH", windows.shape[1])
     assert score_runs(model, windows, 2, meter) == pytest.approx(brute_force(model, windows, 2), rel=1e-5)
 
 

@@ -7,10 +7,12 @@ import torch
 
 from pruning_core import memory, parse_recipe, prune
 from pruning_core.errors import NotEnoughMemoryError
-from pruning_core.estimate import Estimate, estimate
+from pruning_core.estimate import estimate
 from pruning_core.events import Event
 from pruning_core.preflight import Preflight
 from pruning_core.recipe import Recipe
+
+CPU = torch.device("cpu")
 
 
 @pytest.fixture
@@ -27,8 +29,8 @@ def recipe(tiny_llama: Path) -> Recipe:
 
 
 @pytest.fixture
-def needed(recipe: Recipe) -> Estimate:
-    return estimate(Preflight(recipe, roots=None))
+def ready(recipe: Recipe) -> Preflight:
+    return Preflight(recipe, roots=None)
 
 
 @pytest.fixture
@@ -39,15 +41,20 @@ def limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
-def test_the_knob_that_is_named_makes_the_job_fit(recipe: Recipe, needed: Estimate, limit: Path) -> None:
-    # Three of the eight windows' worth too little.
-    available = needed.peak_device_bytes - needed.calibration_bytes * 3 // 8
-    limit.write_text(f"{available}\n")
-    with pytest.raises(NotEnoughMemoryError, match="at most 5 windows") as refused:
-        memory.require_memory(recipe, needed, torch.device("cpu"))
+@pytest.mark.parametrize("affordable", [2, 5, 7])
+def test_the_knob_that_is_named_makes_the_job_fit(ready: Preflight, limit: Path, affordable: int) -> None:
+    def asking_for(samples: int) -> Preflight:
+        calibration = ready.recipe.calibration.model_copy(update={"samples": samples})
+        return Preflight(ready.recipe.model_copy(update={"calibration": calibration}), roots=None)
+
+    ready.recipe = ready.recipe.model_copy(
+        update={"calibration": ready.recipe.calibration.model_copy(update={"sequence_length": 128})}
+    )
+    limit.write_text(f"{estimate(asking_for(affordable)).peak_device_bytes}\n")
+    with pytest.raises(NotEnoughMemoryError, match=f"at most {affordable} windows") as refused:
+        memory.require_memory(ready, CPU)
     assert (refused.value.field, refused.value.value) == ("calibration.samples", 8)
-    fewer = recipe.model_copy(update={"calibration": recipe.calibration.model_copy(update={"samples": 5})})
-    memory.require_memory(fewer, estimate(Preflight(fewer, roots=None)), torch.device("cpu"))
+    memory.require_memory(asking_for(affordable), CPU)
 
 
 def test_a_job_that_no_knob_makes_fit_is_refused_before_the_weights_are_read(
@@ -55,7 +62,7 @@ def test_a_job_that_no_knob_makes_fit_is_refused_before_the_weights_are_read(
 ) -> None:
     limit.write_text("4096\n")
     events: list[Event] = []
-    with pytest.raises(NotEnoughMemoryError, match=r"GiB more than it has.*do not fit") as refused:
+    with pytest.raises(NotEnoughMemoryError, match=r"MiB more than it has.*do not fit") as refused:
         prune(recipe, tmp_path / "out", on_event=events.append)
     assert refused.value.field == "model"
     assert events == []
@@ -63,10 +70,8 @@ def test_a_job_that_no_knob_makes_fit_is_refused_before_the_weights_are_read(
 
 
 @pytest.mark.parametrize("content", ["max\n", None])
-def test_without_a_limit_the_machine_counts(
-    recipe: Recipe, needed: Estimate, limit: Path, content: str | None
-) -> None:
+def test_without_a_limit_the_machine_counts(ready: Preflight, limit: Path, content: str | None) -> None:
     if content:
         limit.write_text(content)
-    memory.require_memory(recipe, needed, torch.device("cpu"))
-    assert needed.peak_device_bytes < memory.available_bytes(torch.device("cpu"))
+    memory.require_memory(ready, CPU)
+    assert estimate(ready).peak_device_bytes < memory.available_bytes(CPU)

@@ -57,5 +57,5 @@ def test_batches_of_windows_change_nothing(
 ) -> None:
     model = load()
     at_once = mean_loss(model, windows, meter)
-    monkeypatch.setattr("pruning_core.streaming.TOKENS_PER_BATCH", 2 * windows.shape[1])
+    monkeypatch.setattr("pruning_core.streaming.TOKENS_PER_CPU_BATCH", 2 * windows.shape[1])
     assert mean_loss(model, windows, meter) == pytest.approx(at_once, rel=1e-6)

@@ -1,10 +1,12 @@
 """OSSCAR over a whole model."""
 
+import copy
 import math
 
 import pytest
 import torch
 from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from pruning_core import budgets
 from pruning_core.errors import BrokenModelError
@@ -18,7 +20,8 @@ from pruning_core.progress import CostModel, Meter
 from pruning_core.recipe import OsscarOptions
 from pruning_core.result import TextUsed
 from pruning_core.streaming import ResidentModel
-from tests.pruning_core.conftest import Load, transformers_loss
+from tests.pruning_core.conftest import Load, resident, transformers_loss
+from tests.tiny_models import SIZES
 
 KEEP = 128
 
@@ -175,3 +178,24 @@ def test_the_work_is_what_was_announced(load: Load, windows: Tensor, options: Os
     meter = Meter(costs, 1.0, ignore)
     prune(load(), windows, meter, options)
     assert meter._done == pytest.approx(width_cost(4, windows.numel(), options, costs))
+
+
+def test_a_consumers_bias_is_refitted_so_that_the_mean_output_stays(windows: Tensor, meter: Meter) -> None:
+    config = LlamaConfig(**SIZES | {"mlp_bias": True})
+    torch.manual_seed(0)
+    dense = resident(LlamaForCausalLM(config))
+    with torch.no_grad():
+        for layer in dense.model.model.layers:
+            for module in (layer.mlp.gate_proj, layer.mlp.up_proj, layer.mlp.down_proj):
+                module.weight.normal_(std=0.3)
+                module.bias.normal_()
+    model = copy.deepcopy(dense)
+    prune(model, windows, meter)
+    (_, before), (_, after) = (
+        seen_by(which.model.model.layers[0].mlp, which, windows) for which in (dense, model)
+    )
+    assert torch.allclose(after.mean((0, 1)), before.mean((0, 1)), atol=1e-4)
+    assert not model.model.model.layers[0].mlp.down_proj.bias.equal(
+        dense.model.model.layers[0].mlp.down_proj.bias
+    )
+    assert model.model.model.layers[0].mlp.gate_proj.bias.shape == (KEEP,)

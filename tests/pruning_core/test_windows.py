@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pruning_core.errors import TextTooShortError
-from pruning_core.windows import cut_windows, draw_windows, require_windows
+from pruning_core.errors import TextTooShortError, TooFewTokensError
+from pruning_core.windows import cut_windows, draw_windows, require_calibration_tokens, require_windows
 
 
 @given(tokens=st.integers(0, 300), length=st.integers(1, 50), samples=st.none() | st.integers(1, 20))
@@ -41,6 +41,16 @@ def test_a_sixteenth_as_many_windows_are_held_out_as_are_left_over(samples: int,
 def test_seeds_differ() -> None:
     text = list(range(1000))
     assert draw_windows(text, 10, 5, seed=0) != draw_windows(text, 10, 5, seed=1)
+
+
+def test_a_calibration_of_too_few_tokens_is_refused_with_how_many_windows_would_do() -> None:
+    require_calibration_tokens(4, 64)
+    require_calibration_tokens(1, 128)
+    with pytest.raises(
+        TooFewTokensError, match=r"these are 96 tokens, .* Ask for at least 3 samples"
+    ) as refused:
+        require_calibration_tokens(2, 48)
+    assert (refused.value.field, refused.value.value) == ("calibration.samples", 2)
 
 
 def test_a_text_that_just_suffices_is_taken_and_one_token_less_is_not() -> None:
