@@ -61,7 +61,7 @@ def test_a_job_that_somebody_else_has_is_left_alone(bench: Bench, tiny_llama: Pa
 
 def test_a_recipe_that_turns_out_wrong_fails_with_its_problem(bench: Bench, tiny_llama: Path) -> None:
     # As when the text was exchanged after the API looked at it.
-    job_id = bench.submit(tiny_llama, samples=10**6)
+    job_id = bench.submit(tiny_llama, samples=20_000)
     bench.run(job_id)
     job = bench.job(job_id)
     assert job.state is State.FAILED
