@@ -16,6 +16,7 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
+from benchmarks.osscar_quality import PAPER
 from pruning_core import parse_recipe, prune
 from pruning_core.osscar import layer, regression
 from pruning_core.osscar.regression import Regression
@@ -57,6 +58,7 @@ def main() -> None:
             "model": asked.model,
             "method": "osscar",
             "ratio": asked.ratio,
+            "options": PAPER,
             "calibration": {
                 "dataset": asked.calibration,
                 "samples": asked.samples,
