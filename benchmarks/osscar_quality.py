@@ -15,6 +15,7 @@ the paper's OSSCAR keeps too.
 import argparse
 import json
 import math
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
@@ -144,6 +145,8 @@ def _save_dense(model: str, output: Path) -> None:
 
 def _prune(run: Run, folder: Folder, calibration: str, quark_python: str) -> dict[str, float]:
     options, output = CONTENDERS[run.contender], folder.checkpoint(run.name)
+    # What a run left that was stopped while it saved.
+    shutil.rmtree(output, ignore_errors=True)
     if options is not None:
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
             return process.submit(

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+Precision = Literal["float32", "float64"]
 Stage = Literal["loading", "calibrating", "pruning", "evaluating"]
 
 
@@ -44,7 +45,7 @@ class LayerPruned:
     kind: ClassVar[str] = "layer"
     layer: int
     error: float
-    precision: Literal["float32", "float64"]
+    precision: Precision
     refit_damping: float
     seconds: float
 

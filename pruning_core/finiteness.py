@@ -4,6 +4,8 @@ from torch import Tensor, nn
 
 from pruning_core.errors import BrokenModelError
 
+OVERFLOW_REMEDY = "float16 overflows in some families; ask for dtype bfloat16 or float32."
+
 
 def require_finite_weights(model: nn.Module) -> None:
     """Refuse a model with NaN or infinity in a weight.
@@ -26,7 +28,4 @@ def require_finite_activations(activations: Tensor, layer: int) -> None:
         BrokenModelError: with the decoder layer's number.
     """
     if not activations.isfinite().all():
-        raise BrokenModelError(
-            f"Activations of decoder layer {layer} are not finite. "
-            "float16 overflows in some families; ask for dtype bfloat16 or float32."
-        )
+        raise BrokenModelError(f"Activations of decoder layer {layer} are not finite. {OVERFLOW_REMEDY}")

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pruning_core.errors import BrokenModelError
-from pruning_core.finiteness import require_finite_activations
+from pruning_core.finiteness import OVERFLOW_REMEDY, require_finite_activations
 from pruning_core.progress import Meter
 from pruning_core.streaming import LayeredModel, batches
 
@@ -75,7 +75,6 @@ def perplexity_of(loss: float, what: str) -> float:
     perplexity = exponentiate(loss)
     if not math.isfinite(perplexity):
         raise BrokenModelError(
-            f"The perplexity of {what} is {perplexity}: some weight or activation is not finite. "
-            "float16 overflows in some families; ask for dtype bfloat16 or float32."
+            f"The perplexity of {what} is {perplexity}: some weight or activation is not finite. {OVERFLOW_REMEDY}"
         )
     return perplexity

@@ -16,7 +16,7 @@ class CostModel:
     Attributes:
         head: one token through the final norm and the language-model head, with its loss.
         gram: adding one token to the Gram matrix of an MLP's channels.
-        change: turning one token's dense layer output into the pruned layer's.
+        change: multiplying one token's activations with the consumer's weight, or with a target.
         solve: selecting one layer's channels and refitting its consumer.
     """
 

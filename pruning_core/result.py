@@ -1,9 +1,8 @@
 """What a pruning gives: the numbers a user decides by, and what is needed to understand them."""
 
-from typing import Literal
-
 from pydantic import BaseModel
 
+from pruning_core.events import Precision
 from pruning_core.planning import Plan
 from pruning_core.recipe import DepthRecipe, OsscarRecipe
 
@@ -13,7 +12,7 @@ class LayerLoss(BaseModel):
 
     layer: int
     error: float
-    precision: Literal["float32", "float64"]
+    precision: Precision
     refit_damping: float
 
 

@@ -9,6 +9,9 @@ from pruning_core.errors import TextTooShortError, TooFewTokensError
 MINIMUM_CALIBRATION_TOKENS = 128
 """Below this the choice of channels or layers is chance. Good ones take tens of thousands."""
 
+HELD_OUT_SHARE = 1 / 16
+"""Held-out windows for each drawn one: enough to see overfitting, few enough not to be felt."""
+
 
 def count_windows(tokens: int, sequence_length: int) -> int:
     return tokens // sequence_length
@@ -70,10 +73,6 @@ def cut_windows(tokens: Sequence[int], sequence_length: int, samples: int | None
     return [list(tokens[i * sequence_length : (i + 1) * sequence_length]) for i in range(wanted)]
 
 
-HELD_OUT_SHARE = 1 / 16
-"""Held-out windows for each drawn one: enough to see overfitting, few enough not to be felt."""
-
-
 def draw_windows(
     tokens: Sequence[int], sequence_length: int, samples: int, seed: int
 ) -> tuple[list[list[int]], list[list[int]]]:
@@ -84,7 +83,7 @@ def draw_windows(
     """
     windows = cut_windows(tokens, sequence_length)
     # Not a secret: the seed is there so that the same request draws the same windows.
-    chosen = set(random.Random(seed).sample(range(len(windows)), samples))  # noqa: S311
+    chosen = set(random.Random(seed).sample(range(len(windows)), samples))  # noqa: S311  not a secret
     others = [window for index, window in enumerate(windows) if index not in chosen]
     held_out = min(len(others), max(1, round(samples * HELD_OUT_SHARE)))
     step = len(others) / held_out if held_out else 0.0

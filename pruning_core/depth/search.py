@@ -8,6 +8,7 @@ from pruning_core.depth.removal import remove_layers
 from pruning_core.depth.sweep import score_runs
 from pruning_core.errors import BrokenModelError
 from pruning_core.events import CandidateScored, OnEvent, StageStarted
+from pruning_core.finiteness import OVERFLOW_REMEDY
 from pruning_core.perplexity import exponentiate
 from pruning_core.progress import Meter
 from pruning_core.streaming import LayeredModel
@@ -45,8 +46,7 @@ def prune_depth(
     candidates.sort(key=lambda c: c.perplexity if math.isfinite(c.perplexity) else math.inf)
     if not math.isfinite(candidates[0].perplexity):
         raise BrokenModelError(
-            f"No run of {remove} layers leaves a model with a finite perplexity. "
-            "float16 overflows in some families; ask for dtype bfloat16 or float32."
+            f"No run of {remove} layers leaves a model with a finite perplexity. {OVERFLOW_REMEDY}"
         )
     remove_layers(model, candidates[0].layers)
     return candidates

@@ -27,7 +27,7 @@ class SilencedConsumer:
         self._inputs: Tensor | None = None
 
     def __enter__(self) -> Self:
-        self._consumer.forward = self._listen  # type: ignore[method-assign, assignment]
+        self._consumer.forward = self._listen  # type: ignore[method-assign, assignment]  # for a while
         return self
 
     def __exit__(

@@ -1,18 +1,16 @@
 """One MLP made narrower: select, refit, measure what it cost."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
+from pruning_core.events import Precision
 from pruning_core.osscar.elimination import eliminate
 from pruning_core.osscar.moments import Moments
 from pruning_core.osscar.regression import Regression, choose_damping, refit
 
 OBJECTIVE_TOLERANCE = 1e-4
-
-Precision = Literal["float32", "float64"]
 
 
 @dataclass(frozen=True)

@@ -34,8 +34,7 @@ class Regression:
 
     def system(self, damping: float) -> tuple[Tensor, Tensor]:
         """H = AᵀA + λI and G = AᵀT + λW, so that H⁻¹G is the ridge solution on all channels."""
-        hessian = damp(self.gram, damping)
-        return hessian, self.cross + (hessian - self.gram) @ self.weight
+        return damp(self.gram, damping), self.cross + ridge(self.gram, damping) * self.weight
 
     def solve(self, kept: Tensor, damping: float) -> Tensor:
         """The ridge solution on the kept channels, [kept, outputs]."""
@@ -53,12 +52,16 @@ def choose_damping(fitted: Regression, held_out: Regression, kept: Tensor) -> fl
     return min(errors, key=errors.__getitem__)
 
 
-def damp(gram: Tensor, damping: float) -> Tensor:
-    """H = AᵀA + λI, with λ = damping · mean diag AᵀA, so that dead channels leave it invertible."""
+def ridge(gram: Tensor, damping: float) -> Tensor:
+    """λ = damping · mean diag AᵀA, a scalar."""
     mean = gram.diagonal().mean()
     # An MLP that calibration never woke has a Gram matrix of zeros, and any ridge is as good as another.
-    ridge = torch.where(mean > 0, damping * mean, 1.0)
-    return gram + ridge * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+    return torch.where(mean > 0, damping * mean, 1.0)
+
+
+def damp(gram: Tensor, damping: float) -> Tensor:
+    """H = AᵀA + λI, so that dead channels leave it invertible."""
+    return gram + ridge(gram, damping) * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
 
 
 def refit(hessian: Tensor, targets: Tensor, kept: Tensor) -> Tensor:

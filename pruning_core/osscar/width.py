@@ -18,7 +18,7 @@ from pruning_core.progress import CostModel, Meter
 from pruning_core.recipe import OsscarOptions
 from pruning_core.streaming import LayeredModel, batches
 
-HELD_OUT_SHARE = 1 / 8
+RIDGE_SHARE = 1 / 8
 """Of the calibration windows, those that choose λ of the refit."""
 
 
@@ -75,8 +75,8 @@ def prune_width(
             for tokens in batches(windows, model.device)
         ]
 
-    held_out = _held_out(len(windows), options)
-    groups = [visit(part) for part in windows.split([len(windows) - held_out, held_out]) if len(part)]
+    choosing = _ridge_windows(len(windows), options)
+    groups = [visit(part) for part in windows.split([len(windows) - choosing, choosing]) if len(part)]
     visitors = [visitor for group in groups for visitor in group]
     follower = PerplexityProbe(model, probe_windows[: probe.windows], meter) if probe.windows else None
 
@@ -102,9 +102,9 @@ def prune_width(
     return pruned
 
 
-def _held_out(windows: int, options: OsscarOptions) -> int:
+def _ridge_windows(windows: int, options: OsscarOptions) -> int:
     """How many windows choose λ of the refit before they are fitted."""
-    return round(windows * HELD_OUT_SHARE) if options.refit_damping is None else 0
+    return round(windows * RIDGE_SHARE) if options.refit_damping is None else 0
 
 
 def _narrow(
