@@ -42,7 +42,13 @@ from pruning_core.text_source import find_text
 
 SAMPLES, SEQUENCE_LENGTH = 64, 1024
 EVERY = 4
-PAPER = {"damping": 0.01, "refit_damping": 0.01, "drift_correction": 0.0, "vocabulary_share": 0.0}
+PAPER = {
+    "damping": 0.01,
+    "refit_damping": 0.01,
+    "drift_correction": 0.0,
+    "vocabulary_share": 0.0,
+    "producer_steps": 0,
+}
 CONTENDERS: dict[str, dict[str, Any] | None] = {
     "quark": None,
     "paper": PAPER,
@@ -50,8 +56,9 @@ CONTENDERS: dict[str, dict[str, Any] | None] = {
     "no drift correction": {"drift_correction": 0.0},
     "no random tokens": {"vocabulary_share": 0.0},
     "one ridge": {"refit_damping": 0.001},
+    "producers as they were": {"producer_steps": 0},
 }
-"""Options of each side; the last three are the default less one thing."""
+"""Options of each side; those behind it are the default less one thing."""
 
 MAIN = "quark,paper,secateur"
 
@@ -249,7 +256,7 @@ def _table(folder: Folder, pairs: list[tuple[int, int]], quarter: range, whole: 
     dense = _perplexity(folder, "dense", quarter)
     lines = [
         f"dense: perplexity {dense:.4f} on {len(quarter)} windows",
-        f"{'kept':>5} {'seed':>4} {'':19} {'perplexity':>10} {'share':>6} {'seconds':>8} {'peak MiB':>8} "
+        f"{'kept':>5} {'seed':>4} {'':22} {'perplexity':>10} {'share':>6} {'seconds':>8} {'peak MiB':>8} "
         f"{'overlap':>7}",
     ]
     shares: dict[str, list[float]] = {contender: [] for contender in CONTENDERS}
@@ -272,7 +279,7 @@ def _table(folder: Folder, pairs: list[tuple[int, int]], quarter: range, whole: 
             if seed == 0:
                 shares[run.contender].append(share)
             lines.append(
-                f"{keep:5} {seed:4} {run.contender:19} {perplexity:10.4f} {share:6.3f} {cost['seconds']:8.1f} "
+                f"{keep:5} {seed:4} {run.contender:22} {perplexity:10.4f} {share:6.3f} {cost['seconds']:8.1f} "
                 f"{cost['peak_rss_bytes'] / 2**20:8.0f} {overlap:7.3f}"
             )
     lines += [

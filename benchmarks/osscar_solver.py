@@ -23,7 +23,7 @@ from torch import Tensor
 
 from pruning_core.osscar.layer import NarrowMlp, narrow
 from pruning_core.osscar.moments import Moments
-from pruning_core.osscar.regression import damp, refit
+from pruning_core.osscar.regression import damp, solve_on
 
 DAMPING = 0.01
 T = TypeVar("T")
@@ -31,9 +31,8 @@ T = TypeVar("T")
 
 def ours(gram: Tensor, weight: Tensor, keep: int) -> NarrowMlp:
     """Secateur's `narrow` with the paper's target, which needs nothing of the activations but AᵀA."""
-    nothing = gram.new_zeros(len(gram))
-    moments = Moments(gram, cross=None, activations=nothing, targets=nothing, tokens=1)
-    return narrow(moments, weight, None, keep=keep, damping=DAMPING)
+    moments = Moments.of_gram(gram, weight)
+    return narrow(moments, weight, keep=keep, damping=DAMPING, refit_dampings=[DAMPING])
 
 
 def random_layer(channels: int, outputs: int, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -63,7 +62,7 @@ def naive(gram: Tensor, weight: Tensor, keep: int) -> tuple[Tensor, Tensor]:
         inverse -= torch.outer(column, column) / pivot
         inverse[j, j] = 1.0
     kept = alive.nonzero()[:, 0]
-    return kept, refit(hessian, hessian @ weight, kept)
+    return kept, solve_on(hessian, hessian @ weight, kept)
 
 
 def timed(solve: Callable[[], T], repeats: int) -> tuple[float, T]:

@@ -20,6 +20,7 @@ from benchmarks.osscar_quality import PAPER
 from pruning_core import parse_recipe, prune
 from pruning_core.osscar import layer, regression
 from pruning_core.osscar.regression import Regression
+from pruning_core.osscar.selection import select as osscar_selection
 
 Select = Callable[[Regression, int, float], tuple[Tensor, str]]
 
@@ -72,16 +73,18 @@ def main() -> None:
         }
     )
 
-    def perplexities(select: Select, refit: Callable[..., Tensor] = regression.refit) -> tuple[float, float]:
+    def perplexities(
+        select: Select, solve_on: Callable[..., Tensor] = regression.solve_on
+    ) -> tuple[float, float]:
         with (
-            patch.object(layer, "_select", select),
-            patch.object(regression, "refit", refit),
+            patch.object(layer, "select", select),
+            patch.object(regression, "solve_on", solve_on),
             tempfile.TemporaryDirectory() as folder,
         ):
             result = prune(recipe, Path(folder) / "out")
         return result.perplexity_before, result.perplexity_after
 
-    dense, osscar = perplexities(layer._select)
+    dense, osscar = perplexities(osscar_selection)
     print(
         json.dumps(
             {
@@ -90,9 +93,9 @@ def main() -> None:
                 "perplexity_dense": dense,
                 "perplexity_osscar": osscar,
                 "perplexity_largest_with_refit": perplexities(largest)[1],
-                "perplexity_largest_without_refit": perplexities(largest, refit=without_refit)[1],
+                "perplexity_largest_without_refit": perplexities(largest, solve_on=without_refit)[1],
                 "perplexity_largest_weights_without_refit": perplexities(
-                    largest_weights, refit=without_refit
+                    largest_weights, solve_on=without_refit
                 )[1],
             }
         )

@@ -52,6 +52,13 @@ VocabularyShare = Annotated[
     float | None,
     typer.Option(help="osscar: windows of random tokens, as a share of --samples.", show_default="0.125"),
 ]
+ProducerSteps = Annotated[
+    int | None,
+    typer.Option(
+        help="osscar: Gauss-Newton steps that fit the gate and up projections; 0 leaves them.",
+        show_default="2",
+    ),
+]
 WidthMultiple = Annotated[
     int | None, typer.Option(help="osscar: round the kept width to this.", show_default="128")
 ]
@@ -82,6 +89,7 @@ def request(
     refit_damping: RefitDamping = None,
     drift_correction: DriftCorrection = None,
     vocabulary_share: VocabularyShare = None,
+    producer_steps: ProducerSteps = None,
     width_multiple: WidthMultiple = None,
     dtype: Dtype = "auto",
 ) -> dict[str, Any]:
@@ -91,6 +99,7 @@ def request(
         "refit_damping": refit_damping,
         "drift_correction": drift_correction,
         "vocabulary_share": vocabulary_share,
+        "producer_steps": producer_steps,
         "width_multiple": width_multiple,
     }
     body: dict[str, Any] = {

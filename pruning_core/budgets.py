@@ -1,4 +1,7 @@
-"""How much memory a speed-up may take."""
+"""How much memory a speed-up may take, and how many tokens a fit looks at."""
 
 ACTIVATION_CACHE_BYTES = 4 * 2**30
 """Activations of one MLP that are held on the device; more than that are computed a second time."""
+
+FIT_TOKENS_PER_INPUT = 32
+"""Tokens that determine an MLP's producers, for each of its inputs."""

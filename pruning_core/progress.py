@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass
 
+from pruning_core.budgets import FIT_TOKENS_PER_INPUT
 from pruning_core.events import OnEvent, Progress
 from pruning_core.models.description import Config, Family
 
@@ -18,25 +19,32 @@ class CostModel:
         gram: adding one token to the Gram matrix of an MLP's channels.
         change: multiplying one token's activations with the consumer's weight, or with a target.
         solve: selecting one layer's channels and refitting its consumer.
+        fit: one token through a Gauss-Newton step of an MLP's producers.
+        fit_tokens: at most so many are looked at.
     """
 
     head: float
     gram: float
     change: float
     solve: float
+    fit: float
+    fit_tokens: int
 
     @classmethod
     def of(cls, family: Family, config: Config) -> "CostModel":
         """Work out the costs of a model of `family`."""
-        count, channels = family.count(config), config[family.width_field]
+        count, channels, hidden = family.count(config), config[family.width_field], config["hidden_size"]
         layer = count.layer_without_channels + channels * count.channel
         # A token costs a multiply-add per weight. The solver's Cholesky, inverse and downdates are about
-        # 3 p³ multiply-adds in float64, each worth two in float32.
+        # 3 p³ multiply-adds in float64, each worth two in float32. A step of the fit multiplies about eleven times
+        # by a matrix like the consumer's, and squares the derivatives and the activations.
         return cls(
-            head=config["vocab_size"] * config["hidden_size"] / layer,
+            head=config["vocab_size"] * hidden / layer,
             gram=channels**2 / layer,
-            change=channels * config["hidden_size"] / layer,
+            change=channels * hidden / layer,
             solve=2 * 3 * channels**3 / layer,
+            fit=(11 * channels * hidden + 2.5 * channels**2) / layer,
+            fit_tokens=FIT_TOKENS_PER_INPUT * hidden,
         )
 
 
@@ -65,6 +73,9 @@ class Meter:
 
     def solve(self) -> None:
         self._advance(self._costs.solve)
+
+    def fit(self, tokens: int, steps: int) -> None:
+        self._advance(steps * min(tokens, self._costs.fit_tokens) * self._costs.fit)
 
     def _advance(self, units: float) -> None:
         self._done += units

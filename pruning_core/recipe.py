@@ -101,6 +101,13 @@ class OsscarOptions(Strict):
         le=4,
         description="Windows of random tokens that calibrate too, as a share of calibration.samples",
     )
+    producer_steps: int = Field(
+        default=2,
+        ge=0,
+        le=20,
+        strict=True,
+        description="Gauss-Newton steps that fit the kept channels' gate and up projections; 0 leaves them",
+    )
     width_multiple: int = Field(
         default=128, ge=1, le=4096, strict=True, description="The kept width is rounded to a multiple of this"
     )

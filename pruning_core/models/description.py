@@ -10,13 +10,14 @@ Config = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class MlpRoles:
-    """The linears of an MLP, by their path inside a decoder layer.
+    """The parts of an MLP, by their path inside a decoder layer.
 
     `producers` compute the intermediate channels (their output rows are channels), `consumer` reads them (its
-    input columns are channels).
+    input columns are channels). What the first producer gives passes the `activation`; a second one multiplies that.
     """
 
     producers: tuple[str, ...]
+    activation: str
     consumer: str
 
 

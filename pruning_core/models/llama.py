@@ -14,7 +14,9 @@ def _count(config: Config) -> ParameterCount:
 LLAMA = Family(
     model_types=("llama",),
     layers="model.layers",
-    mlp=MlpRoles(producers=("mlp.gate_proj", "mlp.up_proj"), consumer="mlp.down_proj"),
+    mlp=MlpRoles(
+        producers=("mlp.gate_proj", "mlp.up_proj"), activation="mlp.act_fn", consumer="mlp.down_proj"
+    ),
     depth_field="num_hidden_layers",
     width_field="intermediate_size",
     count=_count,

@@ -11,7 +11,9 @@ def _count(config: Config) -> ParameterCount:
 QWEN2 = Family(
     model_types=("qwen2",),
     layers="model.layers",
-    mlp=MlpRoles(producers=("mlp.gate_proj", "mlp.up_proj"), consumer="mlp.down_proj"),
+    mlp=MlpRoles(
+        producers=("mlp.gate_proj", "mlp.up_proj"), activation="mlp.act_fn", consumer="mlp.down_proj"
+    ),
     depth_field="num_hidden_layers",
     width_field="intermediate_size",
     count=_count,

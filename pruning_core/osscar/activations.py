@@ -1,12 +1,13 @@
-"""What the calibration text sends into an MLP's consumer."""
+"""What the calibration text sends into an MLP and through it."""
 
 from types import TracebackType
 from typing import Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pruning_core import budgets
+from pruning_core.models.mlp import MlpChannels
 
 
 def fit_in_cache(tokens: int, channels: int, dtype: torch.dtype) -> bool:
@@ -14,33 +15,37 @@ def fit_in_cache(tokens: int, channels: int, dtype: torch.dtype) -> bool:
     return tokens * channels * dtype.itemsize <= budgets.ACTIVATION_CACHE_BYTES
 
 
-class SilencedConsumer:
-    """Keeps the consumer's inputs A and lets it give zeros, for as long as it is entered.
+class SilencedMlp:
+    """Keeps what the MLP and its consumer get, and lets the consumer give zeros, for as long as it is entered.
 
     A decoder layer that runs meanwhile gives the residual stream beside the MLP, to which the dense A W, or the
     pruned A_S V, is then added without running the layer again. This holds where the MLP's output is added to the
     residual stream as it is.
+
+    Attributes:
+        inputs: [tokens, inputs], what the MLP got.
+        activations: [tokens, channels], what the consumer got, A.
     """
 
-    def __init__(self, consumer: nn.Linear) -> None:
-        self._consumer = consumer
-        self._inputs: Tensor | None = None
+    def __init__(self, channels: MlpChannels) -> None:
+        self.inputs: Tensor
+        self.activations: Tensor
+        self._consumer = channels.consumer
+        self._listener = channels.producers[0].register_forward_pre_hook(self._hear)
 
     def __enter__(self) -> Self:
-        self._consumer.forward = self._listen  # type: ignore[method-assign, assignment]  # for a while
+        self._consumer.forward = self._silence  # type: ignore[method-assign, assignment]  # for a while
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._listener.remove()
         del self._consumer.forward
 
-    def take(self) -> Tensor:
-        """A of the run since the last call, [tokens, channels]."""
-        inputs, self._inputs = self._inputs, None
-        assert inputs is not None  # noqa: S101  a family's description is wrong, not the user's input
-        return inputs
+    def _hear(self, _producer: object, arguments: tuple[Tensor]) -> None:
+        self.inputs = arguments[0].flatten(0, -2)
 
-    def _listen(self, inputs: Tensor) -> Tensor:
-        self._inputs = inputs.flatten(0, -2)
-        return inputs.new_zeros(*inputs.shape[:-1], self._consumer.out_features)
+    def _silence(self, activations: Tensor) -> Tensor:
+        self.activations = activations.flatten(0, -2)
+        return activations.new_zeros(*activations.shape[:-1], self._consumer.out_features)

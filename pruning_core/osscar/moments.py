@@ -1,4 +1,4 @@
-"""The sums over calibration tokens that least squares needs."""
+"""Sums over the calibration tokens: all that the selection and the refit know of the text."""
 
 from dataclasses import dataclass
 
@@ -11,41 +11,51 @@ COLUMNS_PER_PRODUCT = 512
 
 @dataclass(frozen=True)
 class Moments:
-    """Sums over n tokens, all float64.
+    """Sums over n tokens of the activations A and of the target T, what the consumer should make of them, in float64.
 
     Attributes:
         gram: [channels, channels], AᵀA.
-        cross: [channels, outputs], AᵀY; None where no Y was given.
+        cross: [channels, outputs], AᵀT.
         activations: [channels], the column sums of A.
-        targets: [outputs], the column sums of Y; zeros where no Y was given.
+        targets: [outputs], the column sums of T.
+        energy: scalar, ‖T‖².
         tokens: n.
     """
 
     gram: Tensor
-    cross: Tensor | None
+    cross: Tensor
     activations: Tensor
     targets: Tensor
+    energy: Tensor
     tokens: int
+
+    @classmethod
+    def of_gram(cls, gram: Tensor, weight: Tensor) -> "Moments":
+        """The moments of which only AᵀA is known, for the target AW; a bias cannot be fitted from them."""
+        cross, unknown = gram @ weight, gram.new_full((), torch.nan)
+        return cls(
+            gram, cross, unknown.expand(len(gram)), unknown.expand(cross.shape[1]), (weight * cross).sum(), 0
+        )
 
     def __add__(self, other: "Moments") -> "Moments":
         """The moments of the tokens of both."""
         return Moments(
             gram=self.gram + other.gram,
-            cross=None if self.cross is None or other.cross is None else self.cross + other.cross,
+            cross=self.cross + other.cross,
             activations=self.activations + other.activations,
             targets=self.targets + other.targets,
+            energy=self.energy + other.energy,
             tokens=self.tokens + other.tokens,
         )
 
     def centred(self) -> "Moments":
-        """The moments of A and Y less their means: what is left to fit once a bias has fitted the means."""
+        """The moments of A and T less their means: what is left to fit once a bias has fitted the means."""
         return Moments(
             gram=self.gram - torch.outer(self.activations, self.activations) / self.tokens,
-            cross=None
-            if self.cross is None
-            else self.cross - torch.outer(self.activations, self.targets) / self.tokens,
+            cross=self.cross - torch.outer(self.activations, self.targets) / self.tokens,
             activations=torch.zeros_like(self.activations),
             targets=torch.zeros_like(self.targets),
+            energy=self.energy - self.targets.square().sum() / self.tokens,
             tokens=self.tokens,
         )
 
@@ -59,37 +69,40 @@ class MomentSums:
 
     def __init__(self, channels: int, outputs: int, device: torch.device) -> None:
         def zeros(*shape: int) -> Tensor:
-            return torch.zeros(*shape, dtype=torch.float64, device=device)
+            return torch.zeros(shape, dtype=torch.float64, device=device)
 
         self._upper, self._cross = zeros(channels, channels), zeros(channels, outputs)
-        self._activations, self._targets = zeros(channels), zeros(outputs)
+        self._activations, self._targets, self._energy = zeros(channels), zeros(outputs), zeros()
         self._tokens = 0
         self._has_targets = False
 
     def add(self, activations: Tensor, targets: Tensor | None) -> None:
-        """Add a batch: A, [tokens, channels], and Y, [tokens, outputs], in every batch or in none."""
-        activations = _at_least_float32(activations)
+        """Add a batch: A, [tokens, channels], and T, [tokens, outputs], in every batch or in none."""
+        activations = at_least_float32(activations)
         for start in range(0, activations.shape[1], COLUMNS_PER_PRODUCT):
             panel = activations[:, start : start + COLUMNS_PER_PRODUCT]
             self._upper[start : start + COLUMNS_PER_PRODUCT, start:] += panel.T @ activations[:, start:]
         self._activations += activations.sum(0, dtype=torch.float64)
         self._tokens += len(activations)
         if targets is not None:
-            targets = _at_least_float32(targets)
+            targets = at_least_float32(targets)
             self._cross += activations.T @ targets
             self._targets += targets.sum(0, dtype=torch.float64)
+            self._energy += targets.square().sum(dtype=torch.float64)
             self._has_targets = True
 
-    def total(self) -> Moments:
-        """Give the sums so far."""
-        return Moments(
-            gram=self._upper.triu() + self._upper.triu(1).T,
-            cross=self._cross if self._has_targets else None,
-            activations=self._activations,
-            targets=self._targets,
-            tokens=self._tokens,
-        )
+    def total(self, weight: Tensor) -> Moments:
+        """Give the sums so far; where no T was given it is AW, the weight being W, [channels, outputs]."""
+        gram = self._upper.triu() + self._upper.triu(1).T
+        if self._has_targets:
+            cross, targets, energy = self._cross, self._targets, self._energy
+        else:
+            weight = weight.to(gram)
+            cross, targets = gram @ weight, self._activations @ weight
+            energy = (weight * cross).sum()
+        return Moments(gram, cross, self._activations, targets, energy, self._tokens)
 
 
-def _at_least_float32(batch: Tensor) -> Tensor:
+def at_least_float32(batch: Tensor) -> Tensor:
+    """Widen 16-bit floats."""
     return batch.float() if batch.dtype in (torch.float16, torch.bfloat16) else batch

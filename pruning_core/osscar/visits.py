@@ -1,10 +1,12 @@
 """How calibration windows visit a decoder layer that is about to be narrowed, and leave it narrow."""
 
+import torch
 from torch import Tensor, nn
 
 from pruning_core.models.mlp import MlpChannels
-from pruning_core.osscar.activations import SilencedConsumer
+from pruning_core.osscar.activations import SilencedMlp
 from pruning_core.osscar.moments import MomentSums
+from pruning_core.osscar.producers import Example
 from pruning_core.progress import Meter
 from pruning_core.streaming import Stream
 
@@ -12,42 +14,97 @@ from pruning_core.streaming import Stream
 class Visitor:
     """A batch of calibration windows on its way through the pruned model, with the dense model's beside it if asked.
 
-    A visit is an `observe`, the narrowing of the layer, and an `advance`.
+    A visit is an `observe`, a `narrow`, an `observe_narrow` for each fit of the producers, and an `advance`.
     """
 
-    def __init__(self, stream: Stream, meter: Meter, *, follow_dense: bool, hold: bool) -> None:
+    def __init__(
+        self, stream: Stream, meter: Meter, *, drift_correction: float, keep_examples: bool, hold: bool
+    ) -> None:
+        """Start in front of the first layer.
+
+        Args:
+            stream: the windows.
+            meter: told of each piece of work.
+            drift_correction: β, how far targets go towards what brings the dense model's hidden states back.
+            keep_examples: whether to keep what the MLP gets and should give.
+            hold: whether activations may be kept.
+        """
         self._stream = stream
         self._meter = meter
-        self._dense: Tensor | None = stream.hidden if follow_dense else None
-        self._hold = hold
-        self._held: tuple[Tensor, Tensor] | None = None
+        self._drift_correction = drift_correction
+        self._dense: Tensor | None = stream.hidden if drift_correction else None
+        self._keep_examples, self._hold = keep_examples, hold
+        self._beside: Tensor | None = None
+        self._activations: Tensor | None = None
+        self._example: Example | None = None
 
-    def observe(self, layer: nn.Module, index: int, consumer: nn.Linear, sums: MomentSums) -> None:
+    @property
+    def tokens(self) -> int:
+        return self._stream.tokens.numel()
+
+    def observe(self, layer: nn.Module, index: int, channels: MlpChannels, sums: MomentSums) -> None:
         """Run the dense layer beside its consumer, and add what the consumer gets and should give to `sums`."""
-        tokens = self._stream.tokens.numel()
-        targets = None
         if self._dense is not None:
             self._dense = self._stream.run(layer, index, self._dense)
-            self._meter.layer(tokens)
-        with SilencedConsumer(consumer) as silenced:
+            self._meter.layer(self.tokens)
+        with SilencedMlp(channels) as mlp:
             beside = self._stream.run(layer, index)
-            activations = silenced.take()
-        self._meter.layer(tokens)
-        if self._dense is not None:
-            targets = (self._dense - beside).flatten(0, -2)
-            if consumer.bias is not None:
-                targets = targets - consumer.bias
-            self._meter.change(tokens)
-        sums.add(activations, targets)
-        self._meter.gram(tokens)
-        if self._hold:
-            self._held = activations, beside
+        self._meter.layer(self.tokens)
+        targets = self._targets(channels, mlp.activations, beside)
+        sums.add(mlp.activations, targets)
+        self._meter.gram(self.tokens)
+        if self._keep_examples:
+            assert targets is not None  # noqa: S101  `_targets` gives them whenever examples are kept
+            self._beside, self._example = beside, Example(mlp.inputs, targets)
+        elif self._hold:
+            self._beside, self._activations = beside, mlp.activations
 
-    def advance(self, layer: nn.Module, index: int, channels: MlpChannels, kept: Tensor) -> None:
-        """Become the narrow layer's output: from what `observe` held, or by running the layer again."""
-        if self._held is None:
+    def _targets(self, channels: MlpChannels, activations: Tensor, beside: Tensor) -> Tensor | None:
+        """T = (1 − β) AW + βY with Y what brings the dense hidden states back; None for plain AW that nobody keeps."""
+        if self._dense is None and not self._keep_examples:
+            return None
+        self._meter.change(self.tokens)
+        own = activations @ channels.consumer_weight()
+        if self._dense is None:
+            return own
+        wanted = (self._dense - beside).flatten(0, -2)
+        if channels.consumer.bias is not None:
+            wanted = wanted - channels.consumer.bias
+        return torch.lerp(own, wanted, self._drift_correction)
+
+    def narrow(self, kept: Tensor) -> None:
+        """Drop what is held of channels other than `kept`."""
+        if self._activations is not None:
+            self._activations = self._activations[:, kept]
+
+    def example(self, every: int) -> Example:
+        """Every so many-th token of what the MLP got and should give."""
+        assert self._example is not None  # noqa: S101  asked of visitors that keep examples only
+        return Example(self._example.inputs[::every], self._example.targets[::every])
+
+    def observe_narrow(self, channels: MlpChannels, sums: MomentSums) -> None:
+        """Add what the narrow MLP's consumer gets, and should give, to `sums`."""
+        assert self._example is not None  # noqa: S101  asked of visitors that keep examples only
+        activations = channels.activations(self._example.inputs)
+        sums.add(activations, self._example.targets)
+        self._meter.gram(self.tokens)
+        self._meter.change(2 * self.tokens)
+        if self._hold:
+            self._activations = activations
+
+    def forget_activations(self) -> None:
+        """Do not use what the last `observe_narrow` saw: the producers have changed since."""
+        self._activations = None
+
+    def advance(self, layer: nn.Module, index: int, channels: MlpChannels) -> None:
+        """Become the narrow layer's output: from what is held, or by running the layer again."""
+        if self._beside is None:
             self._stream.hidden = self._stream.run(layer, index)
         else:
-            (activations, beside), self._held = self._held, None
-            self._stream.hidden = beside + channels.consumer(activations[:, kept]).view_as(beside)
-        self._meter.change(self._stream.tokens.numel())
+            activations = self._activations
+            if activations is None:
+                assert self._example is not None  # noqa: S101  one or the other is held with what is beside the MLP
+                activations = channels.activations(self._example.inputs)
+            self._stream.hidden = self._beside + channels.consumer(activations).view_as(self._beside)
+        self._beside = self._activations = self._example = None
+        self._meter.change(self.tokens)

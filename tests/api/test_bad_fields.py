@@ -78,7 +78,10 @@ def test_what_has_no_default_is_required(left_out: str, remedy: str, refusing_ap
         # Words that also say where an error was.
         ("depth", "model, ratio, calibration, evaluation, dtype, method, ratio_of, options, destination"),
         ("body", "model, ratio, calibration, evaluation, dtype, method, ratio_of, options, destination"),
-        ("options.dampin", "damping, refit_damping, drift_correction, vocabulary_share, width_multiple"),
+        (
+            "options.dampin",
+            "damping, refit_damping, drift_correction, vocabulary_share, producer_steps, width_multiple",
+        ),
         ("calibration.windows", "dataset, samples, sequence_length, seed"),
         ("evaluation.seed", "dataset, sequence_length, samples"),
         ("destination.repo_id", "kind"),

@@ -13,7 +13,6 @@ from pruning_core.model_source import find_model
 from pruning_core.models.mlp import MlpChannels
 from pruning_core.models.registry import describe
 from pruning_core.osscar.elimination import eliminate
-from pruning_core.osscar.layer import narrow
 from pruning_core.osscar.regression import damp
 from pruning_core.perplexity import mean_loss
 from pruning_core.progress import CostModel, Meter
@@ -21,7 +20,7 @@ from pruning_core.recipe import ModelReference
 from pruning_core.streaming import ResidentModel
 from pruning_core.text_source import find_text
 from tests.pruning_core.conftest import transformers_loss
-from tests.pruning_core.oracles import downdate_one_at_a_time, objective, of_gram
+from tests.pruning_core.oracles import downdate_one_at_a_time, objective, paper
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +57,7 @@ def test_the_header_tells_what_transformers_loads(smollm2: ResidentModel, gguf: 
 
 
 def test_its_loss_is_that_of_transformers(smollm2: ResidentModel, windows: torch.Tensor) -> None:
-    meter = Meter(CostModel(head=8, gram=1, change=1, solve=1), 1.0, ignore)
+    meter = Meter(CostModel(head=8, gram=1, change=1, solve=1, fit=1, fit_tokens=1), 1.0, ignore)
     ours = mean_loss(smollm2, windows[:2], meter)
     assert ours == pytest.approx(transformers_loss(smollm2.model, windows[:2]), rel=1e-6)
 
@@ -78,7 +77,7 @@ def test_osscar_beats_the_largest_channels_on_a_real_layer(
     everything = objective(hessian, targets, list(range(1536)))
     # Of what the best choice of the two loses, ours loses clearly less.
     assert ours - everything < 0.95 * (largest - everything)
-    assert narrow(of_gram(gram), weight, None, keep=1152, damping=0.01).error < 0.1
+    assert paper(gram, weight, keep=1152, damping=0.01).refit.error < 0.1
 
 
 @pytest.mark.parametrize("index", [0, 29])
@@ -96,7 +95,7 @@ def test_on_a_real_gram_matrix_it_keeps_what_naive_downdates_in_float64_keep(
     assert exact == expected
     everything, wanted = (objective(hessian, targets, kept) for kept in (list(range(1536)), expected))
     # In whatever precision `narrow` takes, it loses no more than the oracle.
-    narrowed = narrow(of_gram(gram), weight, None, keep=1408, damping=damping)
+    narrowed = paper(gram, weight, keep=1408, damping=damping)
     lost = objective(hessian, targets, narrowed.kept.tolist()) - everything
     assert lost <= (wanted - everything) * (1 + 1e-4)
 

@@ -38,7 +38,11 @@ def windows() -> Tensor:
 @pytest.fixture
 def meter() -> Meter:
     """A meter that nobody reads."""
-    return Meter(CostModel(head=1.0, gram=1.0, change=1.0, solve=1.0), total=1.0, on_event=ignore)
+    return Meter(
+        CostModel(head=1.0, gram=1.0, change=1.0, solve=1.0, fit=1.0, fit_tokens=1),
+        total=1.0,
+        on_event=ignore,
+    )
 
 
 def resident(model: PreTrainedModel) -> ResidentModel:

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from pruning_core.osscar.layer import NarrowMlp, narrow
 from pruning_core.osscar.moments import Moments
 
 
@@ -45,7 +46,7 @@ def random_problem(channels: int, outputs: int, tokens: int, seed: int) -> tuple
     return activations.T @ activations, weight
 
 
-def of_gram(gram: Tensor) -> Moments:
-    """The moments of which only the Gram matrix is known."""
-    nothing = gram.new_zeros(len(gram))
-    return Moments(gram=gram, cross=None, activations=nothing, targets=nothing, tokens=1)
+def paper(gram: Tensor, weight: Tensor, keep: int, damping: float) -> NarrowMlp:
+    """Ours with the paper's target and one λ, of which it needs nothing but AᵀA."""
+    moments = Moments.of_gram(gram, weight)
+    return narrow(moments, weight, keep=keep, damping=damping, refit_dampings=[damping])

@@ -49,7 +49,7 @@ def test_batches_share_their_losses(
 
 @pytest.mark.parametrize("run_length", [1, 2, 3])
 def test_the_sweep_costs_what_was_announced(load: Load, windows: Tensor, run_length: int) -> None:
-    costs = CostModel(head=2.5, gram=0.0, change=0.0, solve=0.0)
+    costs = CostModel(head=2.5, gram=0.0, change=0.0, solve=0.0, fit=0.0, fit_tokens=0)
     announced = sweep_cost(4, run_length, windows.numel(), costs)
     told: list[Event] = []
     meter = Meter(costs, announced, told.append)

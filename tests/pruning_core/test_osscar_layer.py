@@ -5,13 +5,13 @@ import torch
 
 from pruning_core.osscar.elimination import eliminate
 from pruning_core.osscar.layer import narrow
-from pruning_core.osscar.moments import MomentSums
-from pruning_core.osscar.regression import REFIT_DAMPINGS, Regression, damp, refit
+from pruning_core.osscar.moments import Moments, MomentSums
+from pruning_core.osscar.regression import Regression, damp, solve_on
 from tests.pruning_core.oracles import (
     downdate_one_at_a_time,
     eliminate_one_at_a_time,
     objective,
-    of_gram,
+    paper,
     random_problem,
 )
 
@@ -38,44 +38,43 @@ def test_channels_that_calibration_never_woke_go_first() -> None:
     dead = [3, 4, 17, 31]
     gram[dead, :] = 0
     gram[:, dead] = 0
-    narrowed = narrow(of_gram(gram), weight, None, keep=28, damping=0.01)
+    narrowed = paper(gram, weight, keep=28, damping=0.01)
     assert not set(dead) & set(narrowed.kept.tolist())
     # They carried nothing, so their going costs only what the ridge costs.
-    assert narrowed.error < 1e-3
+    assert narrowed.refit.error < 1e-3
 
 
 def test_of_two_equal_channels_one_goes_and_the_other_takes_over_its_weight() -> None:
     gram, weight = random_problem(channels=16, outputs=4, tokens=200, seed=3)
     double = [*range(16), 5]
     gram, weight = gram[double][:, double], weight[double]
-    narrowed = narrow(of_gram(gram), weight, None, keep=16, damping=1e-9)
+    narrowed = paper(gram, weight, keep=16, damping=1e-9)
     kept = narrowed.kept.tolist()
     assert (5 in kept) != (16 in kept)
     survivor = kept.index(5 if 5 in kept else 16)
-    assert torch.allclose(narrowed.weight[survivor], weight[5] + weight[16], rtol=1e-3)
+    assert torch.allclose(narrowed.refit.weight[survivor], weight[5] + weight[16], rtol=1e-3)
 
 
 def test_an_mlp_that_calibration_never_woke_is_cut_without_a_crash() -> None:
-    narrowed = narrow(
-        of_gram(torch.zeros(8, 8, dtype=torch.float64)), torch.ones(8, 3), None, keep=4, damping=0.01
-    )
+    nothing, weight = (torch.zeros(8, 8, dtype=torch.float64), torch.ones(8, 3, dtype=torch.float64))
+    narrowed = paper(nothing, weight, keep=4, damping=0.01)
     assert len(narrowed.kept) == 4
-    assert narrowed.weight.isfinite().all()
-    assert narrowed.error == 0.0
+    assert narrowed.refit.weight.isfinite().all()
+    assert narrowed.refit.error == 0.0
 
 
 def test_fewer_tokens_than_channels_give_a_finite_refit() -> None:
     gram, weight = random_problem(channels=64, outputs=8, tokens=5, seed=4)
-    narrowed = narrow(of_gram(gram), weight, None, keep=32, damping=0.01)
-    assert narrowed.weight.isfinite().all()
-    assert 0 <= narrowed.error < 1
+    narrowed = paper(gram, weight, keep=32, damping=0.01)
+    assert narrowed.refit.weight.isfinite().all()
+    assert 0 <= narrowed.refit.error < 1
 
 
 def test_the_refit_is_the_best_there_is_on_the_kept_channels() -> None:
     gram, weight = random_problem(channels=20, outputs=6, tokens=300, seed=5)
     hessian = damp(gram, 0.01)
     targets, kept = hessian @ weight, torch.tensor([0, 2, 3, 11, 19])
-    best = refit(hessian, targets, kept)
+    best = solve_on(hessian, targets, kept)
     for nudge in torch.randn(5, 5, 6, dtype=torch.float64) * 1e-3:
         nudged = best + nudge
         value = (nudged * (hessian[kept][:, kept] @ nudged)).sum() - 2 * (nudged * targets[kept]).sum()
@@ -85,10 +84,10 @@ def test_the_refit_is_the_best_there_is_on_the_kept_channels() -> None:
 def test_the_error_is_that_of_the_outputs() -> None:
     activations = torch.randn(200, 12, dtype=torch.float64)
     weight = torch.randn(12, 5, dtype=torch.float64)
-    narrowed = narrow(of_gram(activations.T @ activations), weight, None, keep=7, damping=0.01)
+    narrowed = paper(activations.T @ activations, weight, keep=7, damping=0.01)
     dense = activations @ weight
-    pruned = activations[:, narrowed.kept] @ narrowed.weight
-    assert narrowed.error == pytest.approx(
+    pruned = activations[:, narrowed.kept] @ narrowed.refit.weight
+    assert narrowed.refit.error == pytest.approx(
         ((pruned - dense).norm() ** 2 / dense.norm() ** 2).item(), rel=1e-9
     )
 
@@ -140,7 +139,7 @@ def test_it_reaches_the_objective_of_naive_downdates_in_float64(case: str, seed:
     everything = objective(hessian, targets, list(range(200)))
     exact = objective(hessian, targets, eliminate(hessian, weight, keep=120).kept.tolist())
     assert exact == pytest.approx(expected, rel=1e-8)
-    narrowed = narrow(of_gram(gram), weight, None, keep=120, damping=1e-3)
+    narrowed = paper(gram, weight, keep=120, damping=1e-3)
     ours = objective(hessian, targets, narrowed.kept.tolist())
     # What is lost, not the objective as a whole, which is large and the same for everybody.
     assert ours - everything <= (expected - everything) * (1 + 1e-4)
@@ -148,8 +147,8 @@ def test_it_reaches_the_objective_of_naive_downdates_in_float64(case: str, seed:
 
 def test_where_float32_loses_count_it_says_that_it_used_float64() -> None:
     gram, weight = random_problem(channels=64, outputs=8, tokens=20, seed=7)
-    easy = narrow(of_gram(gram), weight, None, keep=40, damping=1e-2)
-    hard = narrow(of_gram(gram), weight, None, keep=40, damping=1e-11)
+    easy = paper(gram, weight, keep=40, damping=1e-2)
+    hard = paper(gram, weight, keep=40, damping=1e-11)
     assert (easy.precision, hard.precision) == ("float32", "float64")
     hessian = damp(gram, 1e-11)
     expected = downdate_one_at_a_time(hessian, weight, keep=40)
@@ -158,21 +157,19 @@ def test_where_float32_loses_count_it_says_that_it_used_float64() -> None:
 
 
 @pytest.mark.parametrize("biased", [False, True])
-def test_the_refit_is_the_ridge_regression_on_the_blended_target(biased: bool) -> None:
+def test_the_refit_is_the_ridge_regression_on_the_target(biased: bool) -> None:
     generator = torch.Generator().manual_seed(8)
     activations = torch.randn(300, 12, generator=generator, dtype=torch.float64) + 0.5
     weight = torch.randn(12, 5, generator=generator, dtype=torch.float64)
-    bias = torch.randn(5, generator=generator, dtype=torch.float64) if biased else None
-    wanted = activations @ weight + torch.randn(300, 5, generator=generator, dtype=torch.float64) + 2.0
+    target = activations @ weight + torch.randn(300, 5, generator=generator, dtype=torch.float64) + 2.0
     sums = MomentSums(12, 5, torch.device("cpu"))
     for rows in torch.arange(300).split(70):
-        sums.add(activations[rows], wanted[rows])
-    moments = sums.total()
-    narrowed = narrow(moments, weight, bias, keep=7, damping=0.01, drift_correction=0.25)
+        sums.add(activations[rows], target[rows])
+    moments = sums.total(weight)
+    narrowed = narrow(moments, weight, keep=7, damping=0.01, refit_dampings=[0.01], biased=biased)
 
     # Ridge regression as one least-squares problem with λ's rows below the data.
     kept = narrowed.kept
-    target = 0.75 * activations @ weight + 0.25 * wanted
     columns = activations[:, kept]
     if biased:
         columns = columns - activations.mean(0)[kept]
@@ -182,14 +179,14 @@ def test_the_refit_is_the_ridge_regression_on_the_blended_target(biased: bool) -
     left = torch.cat([columns, ridge * torch.eye(7, dtype=torch.float64)])
     right = torch.cat([target - offset, ridge * weight[kept]])
     expected = torch.linalg.lstsq(left, right).solution
-    assert torch.allclose(narrowed.weight, expected, rtol=1e-8, atol=1e-10)
-    output = activations[:, kept] @ narrowed.weight
-    if bias is not None and narrowed.bias is not None:
-        output = output + narrowed.bias - bias
+    assert torch.allclose(narrowed.refit.weight, expected, rtol=1e-8, atol=1e-10)
+    output = activations[:, kept] @ narrowed.refit.weight
+    if narrowed.refit.shift is not None:
+        output = output + narrowed.refit.shift
         assert torch.allclose(output.mean(0), target.mean(0), rtol=1e-8)
-    dense = activations @ weight
-    assert narrowed.error == pytest.approx(
-        ((output - dense).norm() ** 2 / dense.norm() ** 2).item(), rel=1e-8
+    assert (narrowed.refit.shift is not None) == biased
+    assert narrowed.refit.error == pytest.approx(
+        ((output - target).norm() ** 2 / target.norm() ** 2).item(), rel=1e-8
     )
 
 
@@ -198,20 +195,18 @@ def test_the_moments_add_up_what_float32_would_lose() -> None:
     sums.add(torch.full((1, 2), 4096.0), None)
     for _ in range(1000):
         sums.add(torch.full((1, 2), 1.0), None)
-    moments = sums.total()
+    moments = sums.total(torch.ones(2, 1))
     assert moments.gram.tolist() == [[4096.0**2 + 1000] * 2] * 2
     assert moments.activations.tolist() == [4096.0 + 1000] * 2
-    assert moments.cross is None
 
 
 def test_the_gram_matrix_is_whole_where_it_has_several_panels() -> None:
     activations = torch.randn(40, 1200)
     sums = MomentSums(1200, 3, torch.device("cpu"))
     sums.add(activations, activations[:, :3])
-    moments = sums.total()
+    moments = sums.total(torch.zeros(1200, 3))
     exact = activations.double().T @ activations.double()
     assert torch.allclose(moments.gram, exact, rtol=1e-4, atol=1e-4)
-    assert moments.cross is not None
     assert torch.allclose(moments.cross, exact[:, :3], rtol=1e-4, atol=1e-4)
 
 
@@ -225,31 +220,38 @@ def test_the_ridge_is_the_one_that_does_best_on_tokens_it_was_not_fitted_to() ->
     texts = [draw(tokens, 30) @ mixing for tokens in (60, 400)]
     # Noise in what should be given: with few tokens a strong ridge does better, with none of it a weak one.
     chosen = {}
+    dampings = (0.001, 0.01, 0.1)
     for noise in (0.0, 300.0):
         moments = []
         for activations in texts:
             sums = MomentSums(30, 6, torch.device("cpu"))
             sums.add(activations, activations @ weight + noise * draw(len(activations), 6))
-            moments.append(sums.total())
+            moments.append(sums.total(weight))
         narrowed = narrow(
-            moments[0], weight, None, keep=20, damping=0.001, drift_correction=1.0, held_out=moments[1]
+            moments[0], weight, keep=20, damping=0.001, refit_dampings=dampings, held_out=moments[1]
         )
-        whole = Regression.of(moments[0] + moments[1], weight, 1.0, centre=False)
-        assert torch.allclose(narrowed.weight, whole.solve(narrowed.kept, narrowed.refit_damping))
-        fitted, unseen = (Regression.of(part, weight, 1.0, centre=False) for part in moments)
-        errors = {
-            damping: unseen.error(narrowed.kept, fitted.solve(narrowed.kept, damping))
-            for damping in REFIT_DAMPINGS
-        }
-        assert errors[narrowed.refit_damping] == min(errors.values())
-        chosen[noise] = narrowed.refit_damping
+        kept, refitted = narrowed.kept, narrowed.refit
+        whole = Regression.of(moments[0] + moments[1], weight, centre=False)
+        assert torch.allclose(refitted.weight, whole.solve(kept, refitted.damping))
+        fitted, unseen = (Regression.of(part, weight, centre=False) for part in moments)
+        errors = {damping: unseen.error(kept, fitted.solve(kept, damping)) for damping in dampings}
+        assert errors[refitted.damping] == min(errors.values())
+        assert refitted.held_out_error == pytest.approx(min(errors.values()) / moments[1].energy.item())
+        chosen[noise] = refitted.damping
     assert chosen == {0.0: 0.001, 300.0: 0.1}
+
+
+def test_several_ridges_want_something_to_choose_by() -> None:
+    gram, weight = random_problem(channels=8, outputs=2, tokens=50, seed=0)
+    with pytest.raises(ValueError, match="several ridges"):
+        narrow(Moments.of_gram(gram, weight), weight, keep=4, damping=0.01, refit_dampings=[0.01, 0.1])
 
 
 def test_the_error_of_a_regression_is_that_of_its_outputs() -> None:
     activations, target = torch.randn(50, 8, dtype=torch.float64), torch.randn(50, 3, dtype=torch.float64)
     weight, kept = torch.randn(8, 3, dtype=torch.float64), torch.tensor([1, 4, 6])
     rows = torch.randn(3, 3, dtype=torch.float64)
-    regression = Regression(activations.T @ activations, activations.T @ target, weight)
-    expected = (activations[:, kept] @ rows - target).square().sum() - target.square().sum()
+    energy = target.square().sum()
+    regression = Regression(activations.T @ activations, activations.T @ target, energy, weight)
+    expected = (activations[:, kept] @ rows - target).square().sum()
     assert regression.error(kept, rows) == pytest.approx(expected.item(), rel=1e-9)

@@ -12,6 +12,7 @@ from pruning_core import budgets
 from pruning_core.errors import BrokenModelError
 from pruning_core.events import Event, LayerPruned, OnEvent, PerplexityPoint, ignore
 from pruning_core.models.mlp import MlpChannels
+from pruning_core.osscar import width
 from pruning_core.osscar.layer import narrow
 from pruning_core.osscar.moments import MomentSums
 from pruning_core.osscar.probe import NO_PROBE, SHARE_OF_JOB, ProbePlan, plan_probe
@@ -26,7 +27,7 @@ from tests.tiny_models import SIZES
 KEEP = 128
 
 
-PAPER = OsscarOptions(drift_correction=0.0, damping=0.01, refit_damping=0.01)
+PAPER = OsscarOptions(drift_correction=0.0, damping=0.01, refit_damping=0.01, producer_steps=0)
 
 
 def prune(
@@ -75,7 +76,7 @@ def test_each_layer_is_solved_on_what_the_pruned_layers_before_it_give(
 ) -> None:
     if not held:
         monkeypatch.setattr(budgets, "ACTIVATION_CACHE_BYTES", 0)
-    options = OsscarOptions(drift_correction=drift_correction, damping=0.01, refit_damping=0.01)
+    options = PAPER.model_copy(update={"drift_correction": drift_correction})
     model, oracle, dense = load(), load(), load()
     pruned = prune(model, windows, meter, options)
     # The oracle forwards whole models once per layer and looks at nothing but that layer.
@@ -84,18 +85,14 @@ def test_each_layer_is_solved_on_what_the_pruned_layers_before_it_give(
         _, now = seen_by(layer, oracle, windows)
         _, wanted = seen_by(dense.model.model.layers[index], dense, windows)
         sums = MomentSums(activations.shape[-1], own.shape[-1], activations.device)
-        sums.add(activations.flatten(0, 1), (own + wanted - now).flatten(0, 1))
+        target = own + drift_correction * (wanted - now)
+        sums.add(activations.flatten(0, 1), target.flatten(0, 1))
         channels = MlpChannels(layer, oracle.family.mlp)
-        expected = narrow(
-            sums.total(),
-            channels.consumer_weight(),
-            None,
-            keep=KEEP,
-            damping=0.01,
-            drift_correction=drift_correction,
-        )
-        channels.narrow(expected.kept, expected.weight)
-        assert pruned[index].error == pytest.approx(expected.error, rel=1e-4)
+        weight = channels.consumer_weight()
+        expected = narrow(sums.total(weight), weight, keep=KEEP, damping=0.01, refit_dampings=[0.01])
+        channels.narrow(expected.kept)
+        channels.refit(expected.refit.weight, None)
+        assert pruned[index].error == pytest.approx(expected.refit.error, rel=1e-4)
         actual = model.model.model.layers[index].mlp
         assert torch.allclose(actual.down_proj.weight, layer.mlp.down_proj.weight, rtol=1e-3, atol=1e-4)
         assert actual.up_proj.weight.equal(layer.mlp.up_proj.weight)
@@ -149,7 +146,7 @@ def test_progress_points_are_the_perplexity_of_the_partly_pruned_model(
 @pytest.mark.parametrize("calibration_tokens", [512, 8192, 262144])
 @pytest.mark.parametrize("evaluation_windows", [1, 4, 148])
 def test_progress_points_cost_at_most_their_share(calibration_tokens: int, evaluation_windows: int) -> None:
-    costs = CostModel(head=8.0, gram=0.7, change=0.25, solve=6000.0)
+    costs = CostModel(head=8.0, gram=0.7, change=0.25, solve=6000.0, fit=2.0, fit_tokens=10_000)
     evaluation = TextUsed(dataset="any", sha256="", windows=evaluation_windows, sequence_length=1024)
     job = width_cost(30, calibration_tokens, PAPER, costs) + evaluation_windows * 1024 * (60 + 16)
     plan = plan_probe(30, evaluation, costs, job)
@@ -174,10 +171,61 @@ def test_each_layer_runs_once_for_each_stream(
 
 @pytest.mark.parametrize("options", [PAPER, OsscarOptions()])
 def test_the_work_is_what_was_announced(load: Load, windows: Tensor, options: OsscarOptions) -> None:
-    costs = CostModel(head=3.0, gram=0.5, change=0.25, solve=100.0)
+    costs = CostModel(head=3.0, gram=0.5, change=0.25, solve=100.0, fit=2.0, fit_tokens=100)
     meter = Meter(costs, 1.0, ignore)
     prune(load(), windows, meter, options)
     assert meter._done == pytest.approx(width_cost(4, windows.numel(), options, costs))
+
+
+def test_fitted_producers_bring_each_layer_closer_to_its_target(
+    load: Load, windows: Tensor, meter: Meter
+) -> None:
+    plain, fitted = load(), load()
+    # Later layers have other targets: what goes into them has changed.
+    before, after = (
+        prune(model, windows, meter, PAPER.model_copy(update={"producer_steps": steps}))[0]
+        for model, steps in ((plain, 0), (fitted, 3))
+    )
+    assert after.error < 0.9 * before.error
+    for name in ("gate_proj", "up_proj"):
+        was, now = (getattr(model.model.model.layers[0].mlp, name).weight for model in (plain, fitted))
+        assert was.shape == now.shape
+        assert not was.equal(now)
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_a_fit_that_does_worse_on_other_windows_is_undone(
+    load: Load, windows: Tensor, meter: Meter, held: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not held:
+        monkeypatch.setattr(budgets, "ACTIVATION_CACHE_BYTES", 0)
+
+    def spoil(channels: MlpChannels, *_: object, **__: object) -> None:
+        channels.write_producers([torch.randn_like(matrix) for matrix in channels.read_producers()])
+
+    monkeypatch.setattr(width, "fit_producers", spoil)
+    plain, spoiled = load(), load()
+    options = OsscarOptions(producer_steps=0)
+    prune(plain, windows, meter, options)
+    prune(spoiled, windows, meter, OsscarOptions())
+    for (name, expected), actual in zip(
+        plain.model.named_parameters(), spoiled.model.parameters(), strict=True
+    ):
+        assert torch.allclose(expected, actual, rtol=1e-4, atol=1e-5), name
+
+
+@pytest.mark.parametrize("options", [PAPER, OsscarOptions(), PAPER.model_copy(update={"producer_steps": 2})])
+def test_it_gives_the_same_whether_activations_are_held_or_not(
+    load: Load, windows: Tensor, meter: Meter, options: OsscarOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, computed_again = load(), load()
+    prune(held, windows, meter, options)
+    monkeypatch.setattr(budgets, "ACTIVATION_CACHE_BYTES", 0)
+    prune(computed_again, windows, meter, options)
+    for (name, expected), actual in zip(
+        held.model.named_parameters(), computed_again.model.parameters(), strict=True
+    ):
+        assert torch.allclose(expected, actual, rtol=1e-3, atol=1e-4), name
 
 
 def test_a_consumers_bias_is_refitted_so_that_the_mean_output_stays(windows: Tensor, meter: Meter) -> None:
