@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 from pruning_core.osscar.layer import NarrowMlp, narrow
-from pruning_core.osscar.moments import Moments
-from pruning_core.osscar.regression import damp, solve_on
+from pruning_core.repair.moments import Moments
+from pruning_core.repair.regression import damp, solve_on
 
 DAMPING = 0.01
 T = TypeVar("T")

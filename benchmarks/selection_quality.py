@@ -18,9 +18,10 @@ from torch import Tensor
 
 from benchmarks.osscar_quality import PAPER
 from pruning_core import parse_recipe, prune
-from pruning_core.osscar import layer, regression
-from pruning_core.osscar.regression import Regression
+from pruning_core.osscar import layer
 from pruning_core.osscar.selection import select as osscar_selection
+from pruning_core.repair import regression
+from pruning_core.repair.regression import Regression
 
 Select = Callable[[Regression, int, float], tuple[Tensor, str]]
 

@@ -74,8 +74,8 @@ class EvaluationText(Strict):
     )
 
 
-class OsscarOptions(Strict):
-    """Options of width pruning (Meng et al., "OSSCAR", ICML 2024)."""
+class RepairOptions(Strict):
+    """How an MLP is fitted to what it should give, without training."""
 
     damping: float = Field(
         default=0.001,
@@ -108,13 +108,18 @@ class OsscarOptions(Strict):
         strict=True,
         description="Gauss-Newton steps that fit the kept channels' gate and up projections; 0 leaves them",
     )
-    width_multiple: int = Field(
-        default=128, ge=1, le=4096, strict=True, description="The kept width is rounded to a multiple of this"
-    )
 
     def vocabulary_windows(self, samples: int) -> int:
         """How many windows of random tokens go with `samples` windows of text."""
         return round(self.vocabulary_share * samples)
+
+
+class OsscarOptions(RepairOptions):
+    """Options of width pruning (Meng et al., "OSSCAR", ICML 2024)."""
+
+    width_multiple: int = Field(
+        default=128, ge=1, le=4096, strict=True, description="The kept width is rounded to a multiple of this"
+    )
 
 
 class DepthOptions(Strict):

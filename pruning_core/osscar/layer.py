@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from pruning_core.events import Precision
-from pruning_core.osscar.moments import Moments
-from pruning_core.osscar.regression import Refit, Regression, refit
 from pruning_core.osscar.selection import select
+from pruning_core.repair.moments import Moments
+from pruning_core.repair.regression import Refit, Regression, refit
 
 
 @dataclass(frozen=True)

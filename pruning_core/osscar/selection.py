@@ -5,7 +5,7 @@ from torch import Tensor
 
 from pruning_core.events import Precision
 from pruning_core.osscar.elimination import eliminate
-from pruning_core.osscar.regression import Regression, solve_on
+from pruning_core.repair.regression import Regression, solve_on
 
 OBJECTIVE_TOLERANCE = 1e-4
 

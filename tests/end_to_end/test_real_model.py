@@ -13,10 +13,10 @@ from pruning_core.model_source import find_model
 from pruning_core.models.mlp import MlpChannels
 from pruning_core.models.registry import describe
 from pruning_core.osscar.elimination import eliminate
-from pruning_core.osscar.regression import damp
 from pruning_core.perplexity import mean_loss
 from pruning_core.progress import CostModel, Meter
 from pruning_core.recipe import ModelReference
+from pruning_core.repair.regression import damp
 from pruning_core.streaming import ResidentModel
 from pruning_core.text_source import find_text
 from tests.pruning_core.conftest import transformers_loss

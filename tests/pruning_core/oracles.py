@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from pruning_core.osscar.layer import NarrowMlp, narrow
-from pruning_core.osscar.moments import Moments
+from pruning_core.repair.moments import Moments
 
 
 def eliminate_one_at_a_time(hessian: Tensor, targets: Tensor, keep: int) -> list[int]:

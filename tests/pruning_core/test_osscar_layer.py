@@ -5,8 +5,8 @@ import torch
 
 from pruning_core.osscar.elimination import eliminate
 from pruning_core.osscar.layer import narrow
-from pruning_core.osscar.moments import Moments, MomentSums
-from pruning_core.osscar.regression import Regression, damp, solve_on
+from pruning_core.repair.moments import Moments, MomentSums
+from pruning_core.repair.regression import Regression, damp, solve_on
 from tests.pruning_core.oracles import (
     downdate_one_at_a_time,
     eliminate_one_at_a_time,

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from pruning_core.models.description import MlpRoles
 from pruning_core.models.mlp import MlpChannels
-from pruning_core.osscar import producers
-from pruning_core.osscar.producers import Example, fit_producers
+from pruning_core.repair import producers
+from pruning_core.repair.producers import Example, fit_producers
 from tests.pruning_core.conftest import Load
 
 ROLES = MlpRoles(producers=("gate", "up"), activation="act", consumer="down")

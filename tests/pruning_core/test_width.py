@@ -12,13 +12,13 @@ from pruning_core import budgets
 from pruning_core.errors import BrokenModelError
 from pruning_core.events import Event, LayerPruned, OnEvent, PerplexityPoint, ignore
 from pruning_core.models.mlp import MlpChannels
-from pruning_core.osscar import width
 from pruning_core.osscar.layer import narrow
-from pruning_core.osscar.moments import MomentSums
 from pruning_core.osscar.probe import NO_PROBE, SHARE_OF_JOB, ProbePlan, plan_probe
 from pruning_core.osscar.width import prune_width, width_cost
 from pruning_core.progress import CostModel, Meter
 from pruning_core.recipe import OsscarOptions
+from pruning_core.repair import visitors
+from pruning_core.repair.moments import MomentSums
 from pruning_core.result import TextUsed
 from pruning_core.streaming import ResidentModel
 from tests.pruning_core.conftest import Load, resident, transformers_loss
@@ -203,7 +203,7 @@ def test_a_fit_that_does_worse_on_other_windows_is_undone(
     def spoil(channels: MlpChannels, *_: object, **__: object) -> None:
         channels.write_producers([torch.randn_like(matrix) for matrix in channels.read_producers()])
 
-    monkeypatch.setattr(width, "fit_producers", spoil)
+    monkeypatch.setattr(visitors, "fit_producers", spoil)
     plain, spoiled = load(), load()
     options = OsscarOptions(producer_steps=0)
     prune(plain, windows, meter, options)

@@ -1,20 +1,20 @@
-"""How calibration windows visit a decoder layer that is about to be narrowed, and leave it narrow."""
+"""How a batch of calibration windows visits a decoder layer that is about to change, and leaves it changed."""
 
 import torch
 from torch import Tensor, nn
 
 from pruning_core.models.mlp import MlpChannels
-from pruning_core.osscar.activations import SilencedMlp
-from pruning_core.osscar.moments import MomentSums
-from pruning_core.osscar.producers import Example
 from pruning_core.progress import Meter
+from pruning_core.repair.activations import SilencedMlp
+from pruning_core.repair.moments import MomentSums
+from pruning_core.repair.producers import Example
 from pruning_core.streaming import Stream
 
 
 class Visitor:
     """A batch of calibration windows on its way through the pruned model, with the dense model's beside it if asked.
 
-    A visit is an `observe`, a `narrow`, an `observe_narrow` for each fit of the producers, and an `advance`.
+    A visit is a `follow`, an `observe`, perhaps a `narrow` and an `observe_again`, and an `advance`.
     """
 
     def __init__(
@@ -42,11 +42,14 @@ class Visitor:
     def tokens(self) -> int:
         return self._stream.tokens.numel()
 
-    def observe(self, layer: nn.Module, index: int, channels: MlpChannels, sums: MomentSums) -> None:
-        """Run the dense layer beside its consumer, and add what the consumer gets and should give to `sums`."""
+    def follow(self, layer: nn.Module, index: int) -> None:
+        """Let the dense model's hidden states, if any, pass the dense layer."""
         if self._dense is not None:
             self._dense = self._stream.run(layer, index, self._dense)
             self._meter.layer(self.tokens)
+
+    def observe(self, layer: nn.Module, index: int, channels: MlpChannels, sums: MomentSums) -> None:
+        """Run the layer beside its consumer, and add what the consumer gets and should give to `sums`."""
         with SilencedMlp(channels) as mlp:
             beside = self._stream.run(layer, index)
         self._meter.layer(self.tokens)
@@ -82,8 +85,8 @@ class Visitor:
         assert self._example is not None  # noqa: S101  asked of visitors that keep examples only
         return Example(self._example.inputs[::every], self._example.targets[::every])
 
-    def observe_narrow(self, channels: MlpChannels, sums: MomentSums) -> None:
-        """Add what the narrow MLP's consumer gets, and should give, to `sums`."""
+    def observe_again(self, channels: MlpChannels, sums: MomentSums) -> None:
+        """Add what the consumer gets from the producers as they are now, and should give, to `sums`."""
         assert self._example is not None  # noqa: S101  asked of visitors that keep examples only
         activations = channels.activations(self._example.inputs)
         sums.add(activations, self._example.targets)
@@ -93,7 +96,7 @@ class Visitor:
             self._activations = activations
 
     def forget_activations(self) -> None:
-        """Do not use what the last `observe_narrow` saw: the producers have changed since."""
+        """Do not use what the last `observe_again` saw: the producers have changed since."""
         self._activations = None
 
     def advance(self, layer: nn.Module, index: int, channels: MlpChannels) -> None:

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from pruning_core.models.mlp import MlpChannels
-from pruning_core.osscar.moments import MomentSums, at_least_float32
-from pruning_core.osscar.regression import damp, refit
+from pruning_core.repair.moments import MomentSums, at_least_float32
+from pruning_core.repair.regression import damp, refit
 
 INPUT_DAMPING, CHANNEL_DAMPING = 0.01, 0.1
 """Of the two factors of the curvature, as shares of their mean diagonals."""

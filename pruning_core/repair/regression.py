@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pruning_core.osscar.moments import Moments
+from pruning_core.repair.moments import Moments
 
 
 @dataclass(frozen=True)
