@@ -130,6 +130,8 @@ RECIPE_ERRORS: tuple[type[RecipeError], ...] = (
     errors.NotCausalLanguageModelError,
     errors.UnsupportedFamilyError,
     errors.CutTooSmallError,
+    errors.UnclearCutError,
+    errors.UnusableLayersError,
     errors.CutTooLargeError,
     errors.UnknownDatasetError,
     errors.TextTooShortError,

@@ -35,10 +35,20 @@ class PerplexityPoint(BaseModel):
 
 
 class Candidate(BaseModel):
-    """Perplexity of the model without `layers`, on the calibration windows; null if it is not finite."""
+    """How the model without `layers` stands in the search; numbers that are not finite, or not measured, are null.
+
+    `perplexity` is on the first `windows` search windows, and with the race's confidence between `low` and `high` on
+    all of them, given the leader's. `healed` is the perplexity after a trial heal.
+    """
 
     layers: list[int]
     perplexity: float | None
+    low: float | None = None
+    high: float | None = None
+    windows: int
+    in_race: bool
+    healed: float | None = None
+    block_influence: float | None = None
 
 
 class PerplexitySummary(BaseModel):
@@ -110,7 +120,8 @@ class JobView(JobSummary):
     @classmethod
     def with_events(cls, job: Job, events: list[JobEvent]) -> Self:
         points: list[PerplexityPoint] = []
-        candidates: list[Candidate] = []
+        # By layers, because a candidate is reported again after each round, with what is known by then.
+        candidates: dict[tuple[int, ...], Candidate] = {}
         held_out: HeldOut | None = None
         for event in events:
             match event.kind:
@@ -122,9 +133,7 @@ class JobView(JobSummary):
                 case "perplexity":
                     points.append(PerplexityPoint(**event.data))
                 case "candidate":
-                    candidates.append(
-                        Candidate(layers=event.data["layers"], perplexity=event.data["perplexity"])
-                    )
+                    candidates[tuple(event.data["layers"])] = Candidate(**event.data)
                 case "held_out":
                     held_out = HeldOut(
                         before=event.data["perplexity_before"],
@@ -132,7 +141,7 @@ class JobView(JobSummary):
                         windows=event.data["windows"],
                     )
         fields = _fields(job)
-        measured = {"points": points, "candidates": candidates, "held_out": held_out}
+        measured = {"points": points, "candidates": [*candidates.values()], "held_out": held_out}
         fields["perplexity"] = {**fields["perplexity"], **measured}
         return cls(**fields)
 

@@ -26,19 +26,11 @@ from statistics import mean
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.nn.functional import normalize
 
-from pruning_core import checkpoint, parse_recipe, prune
-from pruning_core.calibration import calibration_windows, evaluation_windows
-from pruning_core.events import ignore
-from pruning_core.model_source import find_model
-from pruning_core.models.registry import describe
-from pruning_core.perplexity import mean_loss
-from pruning_core.progress import CostModel, Meter
-from pruning_core.recipe import CalibrationText, EvaluationText, ModelReference
-from pruning_core.streaming import ResidentModel
-from pruning_core.text_source import find_text
+from benchmarks.results_folder import Folder
+from pruning_core import parse_recipe, prune
+from pruning_core.recipe import CalibrationText
 
 SAMPLES, SEQUENCE_LENGTH = 64, 1024
 EVERY = 4
@@ -74,26 +66,6 @@ class Run:
         return f"{self.contender}-{self.keep}-{self.seed}".replace(" ", "-")
 
 
-class Folder:
-    """The results folder: checkpoints, timings and losses by name."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        path.mkdir(parents=True, exist_ok=True)
-
-    def checkpoint(self, name: str) -> Path:
-        return self.path / "checkpoints" / name
-
-    def read(self, kind: str, name: str) -> Any:
-        file = self.path / f"{name}.{kind}.json"
-        return json.loads(file.read_text()) if file.exists() else None
-
-    def write(self, kind: str, name: str, content: Any) -> None:
-        temporary = self.path / "writing.json"
-        temporary.write_text(json.dumps(content))
-        temporary.rename(self.path / f"{name}.{kind}.json")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -114,9 +86,7 @@ def main() -> None:
     asked = parser.parse_args()
 
     folder = Folder(asked.results)
-    dense = folder.checkpoint("dense")
-    if not dense.exists():
-        _save_dense(asked.model, dense)
+    folder.save_dense(asked.model)
     pairs = [_pair(run) for run in asked.runs.split(",")]
     contenders = asked.only.split(",")
     runs = [Run(contender, keep, seed) for keep, seed in pairs for contender in contenders]
@@ -127,27 +97,21 @@ def main() -> None:
     if asked.prune_only:
         return
 
-    windows = _evaluation_windows(dense, asked.evaluation)
+    windows = folder.evaluation_windows(asked.evaluation)
     quarter = range(0, len(windows), EVERY)
-    _measure("dense", folder, windows, quarter)
+    folder.measure("dense", windows, quarter)
     for run in runs:
-        _measure(run.name, folder, windows, quarter)
+        folder.measure(run.name, windows, quarter)
     if asked.whole:
         keep, seed = _pair(asked.whole)
         for name in ["dense", *(Run(contender, keep, seed).name for contender in contenders)]:
-            _measure(name, folder, windows, range(len(windows)))
+            folder.measure(name, windows, range(len(windows)))
     print(_table(folder, pairs, quarter, asked.whole))
 
 
 def _pair(run: str) -> tuple[int, int]:
     keep, seed = run.split(":")
     return int(keep), int(seed)
-
-
-def _save_dense(model: str, output: Path) -> None:
-    source = find_model(ModelReference(id=model), roots=None)
-    loaded = checkpoint.load_model(source, "auto", torch.device("cpu"))
-    checkpoint.save(loaded, checkpoint.load_tokenizer(source), output)
 
 
 def _prune(run: Run, folder: Folder, calibration: str, quark_python: str) -> dict[str, float]:
@@ -160,9 +124,9 @@ def _prune(run: Run, folder: Folder, calibration: str, quark_python: str) -> dic
                 _prune_ours, folder.checkpoint("dense"), output, run, calibration, options
             ).result()
     windows = folder.path / f"calibration-{run.seed}.pt"
-    torch.save(_calibration_windows(folder.checkpoint("dense"), calibration, run.seed), windows)
+    torch.save(folder.calibration_windows(_calibration(calibration, run.seed)), windows)
     script = Path(__file__).with_name("quark_pruning.py")
-    ratio = 1 - run.keep / _width(folder)
+    ratio = 1 - run.keep / folder.config("dense")["intermediate_size"]
     command = [quark_python, script, folder.checkpoint("dense"), windows, str(ratio), output]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     cost: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
@@ -194,57 +158,10 @@ def _calibration(file: str, seed: int) -> CalibrationText:
     return CalibrationText(dataset=file, samples=SAMPLES, sequence_length=SEQUENCE_LENGTH, seed=seed)
 
 
-def _calibration_windows(dense: Path, file: str, seed: int) -> Tensor:
-    tokenizer = checkpoint.load_tokenizer(find_model(ModelReference(id=str(dense)), roots=None))
-    text = find_text("calibration", file, "calibration", roots=None)
-    return calibration_windows(_calibration(file, seed), text, tokenizer).windows
-
-
-def _evaluation_windows(dense: Path, file: str) -> Tensor:
-    tokenizer = checkpoint.load_tokenizer(find_model(ModelReference(id=str(dense)), roots=None))
-    text = find_text("evaluation", file, "evaluation", roots=None)
-    return evaluation_windows(EvaluationText(dataset=file), text, tokenizer).windows
-
-
-def _load(folder: Folder, name: str) -> ResidentModel:
-    source = find_model(ModelReference(id=str(folder.checkpoint(name))), roots=None)
-    family, _ = describe(source.config, name)
-    return ResidentModel(checkpoint.load_model(source, "auto", torch.device("cpu")), family)
-
-
-def _measure(name: str, folder: Folder, windows: Tensor, wanted: range) -> None:
-    """Measure the mean loss of the wanted windows that were not measured yet."""
-    missing = _missing(folder, name, wanted)
-    if not missing:
-        return
-    losses: dict[str, float] = folder.read("losses", name) or {}
-    model = _load(folder, name)
-    costs = CostModel.of(model.family, model.config.to_dict())
-    meter = Meter(costs, len(missing) * windows.shape[1] * (len(model) + costs.head), ignore)
-    for index in missing:
-        losses[str(index)] = mean_loss(model, windows[index : index + 1], meter)
-        folder.write("losses", name, losses)
-
-
-def _missing(folder: Folder, name: str, wanted: range) -> list[int]:
-    losses = folder.read("losses", name) or {}
-    return [index for index in wanted if str(index) not in losses]
-
-
-def _perplexity(folder: Folder, name: str, wanted: range) -> float:
-    losses = folder.read("losses", name)
-    return math.exp(mean(losses[str(index)] for index in wanted))
-
-
-def _width(folder: Folder) -> int:
-    width: int = json.loads((folder.checkpoint("dense") / "config.json").read_text())["intermediate_size"]
-    return width
-
-
 def _kept(folder: Folder, name: str) -> list[set[int]]:
     """Tell which dense channel each kept one was: the one whose gate row it is most parallel to."""
     kept = []
-    narrow, wide = (_load(folder, which).model.model.layers for which in (name, "dense"))
+    narrow, wide = (folder.load(which).model.model.layers for which in (name, "dense"))
     for pruned, dense in zip(narrow, wide, strict=True):
         similarity = normalize(pruned.mlp.gate_proj.weight) @ normalize(dense.mlp.gate_proj.weight).T
         kept.append(set(similarity.argmax(dim=1).tolist()))
@@ -253,7 +170,7 @@ def _kept(folder: Folder, name: str) -> list[set[int]]:
 
 def _table(folder: Folder, pairs: list[tuple[int, int]], quarter: range, whole: str) -> str:
     """Everything that has been measured, by this run of the benchmark or an earlier one."""
-    dense = _perplexity(folder, "dense", quarter)
+    dense = folder.perplexity("dense", quarter)
     lines = [
         f"dense: perplexity {dense:.4f} on {len(quarter)} windows",
         f"{'kept':>5} {'seed':>4} {'':22} {'perplexity':>10} {'share':>6} {'seconds':>8} {'peak MiB':>8} "
@@ -266,7 +183,7 @@ def _table(folder: Folder, pairs: list[tuple[int, int]], quarter: range, whole: 
             for run in (Run(name, keep, seed) for name in CONTENDERS)
             if _is_measured(folder, run, quarter)
         ]
-        perplexities = {run.contender: _perplexity(folder, run.name, quarter) for run in measured}
+        perplexities = {run.contender: folder.perplexity(run.name, quarter) for run in measured}
         kept = {run.contender: _kept(folder, run.name) for run in measured}
         for run in measured:
             perplexity, cost = perplexities[run.contender], folder.read("cost", run.name)
@@ -293,15 +210,15 @@ def _table(folder: Folder, pairs: list[tuple[int, int]], quarter: range, whole: 
         names = ["dense", *(Run(contender, keep, seed).name for contender in CONTENDERS)]
         lines.append(f"all {len(everything)} windows:")
         lines += [
-            f"  {name} {_perplexity(folder, name, everything):.4f}"
+            f"  {name} {folder.perplexity(name, everything):.4f}"
             for name in names
-            if _missing(folder, name, everything) == []
+            if folder.missing(name, everything) == []
         ]
     return "\n".join(lines)
 
 
 def _is_measured(folder: Folder, run: Run, wanted: range) -> bool:
-    return folder.read("cost", run.name) is not None and not _missing(folder, run.name, wanted)
+    return folder.read("cost", run.name) is not None and not folder.missing(run.name, wanted)
 
 
 if __name__ == "__main__":

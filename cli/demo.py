@@ -30,7 +30,11 @@ START_TIMEOUT_SECONDS = 120
 EVALUATION = {"dataset": "builtin", "sequence_length": 1024, "samples": 4}
 JOBS: dict[str, dict[str, Any]] = {
     "osscar": {"ratio": 0.25, "calibration": {"dataset": "builtin", "samples": 16, "sequence_length": 512}},
-    "depth": {"ratio": 0.1, "calibration": {"dataset": "builtin", "samples": 4, "sequence_length": 256}},
+    "depth": {
+        "ratio": 0.1,
+        "calibration": {"dataset": "builtin", "samples": 16, "sequence_length": 512},
+        "options": {"search_samples": 4},
+    },
 }
 
 

@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.console import err
+from pruning_core.depth.cuts import name_layers
 
 WIDE = 140
 
@@ -41,10 +42,11 @@ def perplexity_so_far(job: dict[str, Any]) -> str:
     perplexity = job["perplexity"]
     if perplexity["after"]:
         return f"PPL {perplexity['before']:.2f} → {perplexity['after']:.2f}"
-    finite = [c for c in perplexity["candidates"] if c["perplexity"]]
+    finite = [c for c in perplexity["candidates"] if c["healed"] or c["perplexity"]]
     if finite:
-        best = min(finite, key=lambda candidate: candidate["perplexity"])
-        return f"PPL {best['perplexity']:.2f} without layers {best['layers'][0]}–{best['layers'][-1]}"
+        best = min(finite, key=_standing)
+        value, healed = best["healed"] or best["perplexity"], ", healed" if best["healed"] else ""
+        return f"PPL {value:.2f} without layers {name_layers(best['layers'])}{healed}"
     if perplexity["points"]:
         point = perplexity["points"][-1]
         windows = "1 window" if point["windows"] == 1 else f"{point['windows']} windows"
@@ -54,12 +56,18 @@ def perplexity_so_far(job: dict[str, Any]) -> str:
     return ""
 
 
+def _standing(candidate: dict[str, Any]) -> tuple[bool, bool, float]:
+    """Healed ones first, then those still in the race, by perplexity."""
+    healed = candidate["healed"]
+    return healed is None, not candidate["in_race"], healed or candidate["perplexity"]
+
+
 def describe_cut(cut: dict[str, Any] | None) -> str:
     if cut is None:
         return "–"
     if "removed_layers" in cut:
         removed = cut["removed_layers"]
-        return f"{cut['layers_before']} → {cut['layers_after']} layers (without {removed[0]}–{removed[-1]})"
+        return f"{cut['layers_before']} → {cut['layers_after']} layers (without {name_layers(removed)})"
     return f"{cut['intermediate_size_before']} → {cut['intermediate_size_after']} channels"
 
 

@@ -19,7 +19,7 @@ DataFolder = Annotated[
     Path | None, typer.Option("--data", envvar="SECATEUR_DATA_DIR", help="The service's data folder.")
 ]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub model.")]
-Ratio = Annotated[float, typer.Option(help="Share to remove, between 0 and 1.")]
+Ratio = Annotated[float | None, typer.Option(help="Share to remove, between 0 and 1.", show_default=False)]
 RatioOf = Annotated[
     str | None,
     typer.Option(help="`parameters`: of the whole model; else of the channels (osscar) or layers (depth)."),
@@ -36,31 +36,71 @@ EvaluationSamples = Annotated[
     int | None, typer.Option(help="Only the first evaluation windows; all by default.")
 ]
 Damping = Annotated[
-    float | None, typer.Option(help="osscar: λ as a share of the mean diagonal of AᵀA.", show_default="0.001")
+    float | None,
+    typer.Option(
+        help="osscar: λ while channels are chosen, as a share of the mean diagonal of AᵀA.",
+        show_default="0.001",
+    ),
 ]
 RefitDamping = Annotated[
     float | None,
-    typer.Option(help="osscar: the same for the refit.", show_default="chosen on held-out windows"),
+    typer.Option(help="λ of the refit, as such a share.", show_default="chosen on held-out windows"),
 ]
 DriftCorrection = Annotated[
     float | None,
-    typer.Option(
-        help="osscar: how far the refit repairs what earlier layers lost, 0 to 1.", show_default="0.5"
-    ),
+    typer.Option(help="How far a layer's refit repairs what earlier ones lost, 0 to 1.", show_default="0.5"),
 ]
 VocabularyShare = Annotated[
     float | None,
-    typer.Option(help="osscar: windows of random tokens, as a share of --samples.", show_default="0.125"),
+    typer.Option(help="Windows of random tokens, as a share of --samples.", show_default="0.125"),
 ]
 ProducerSteps = Annotated[
     int | None,
     typer.Option(
-        help="osscar: Gauss-Newton steps that fit the gate and up projections; 0 leaves them.",
+        help="Gauss-Newton steps that fit the gate and up projections; 0 leaves them.",
         show_default="2",
     ),
 ]
 WidthMultiple = Annotated[
     int | None, typer.Option(help="osscar: round the kept width to this.", show_default="128")
+]
+RemoveLayers = Annotated[
+    str | None,
+    typer.Option(
+        help="depth: the decoder layers to remove, as in 12,13,14, instead of a ratio and a search."
+    ),
+]
+Selection = Annotated[
+    str | None,
+    typer.Option(
+        help="depth: consecutive layers, or greedy, one after the other.", show_default="consecutive"
+    ),
+]
+Score = Annotated[
+    str | None,
+    typer.Option(help="depth: perplexity, or block_influence, quicker and worse.", show_default="perplexity"),
+]
+Search = Annotated[
+    str | None,
+    typer.Option(help="depth: race drops the clearly worse early; or exhaustive.", show_default="race"),
+]
+Confidence = Annotated[
+    float | None,
+    typer.Option(help="depth: that the race drops none better than its leader.", show_default="0.99"),
+]
+SearchSamples = Annotated[
+    int | None,
+    typer.Option(
+        help="depth: of the calibration windows, those that choose the layers.", show_default="an eighth"
+    ),
+]
+Heal = Annotated[
+    str | None,
+    typer.Option(help="depth: refit none, the boundary, or all behind it too.", show_default="all"),
+]
+Leaders = Annotated[
+    int | None,
+    typer.Option(help="depth: candidates that are healed before one is chosen.", show_default="3"),
 ]
 Dtype = Annotated[str, typer.Option(help="auto (the checkpoint's), float32, bfloat16 or float16.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]
@@ -75,7 +115,7 @@ def request(
     *,
     model: Model,
     method: Annotated[Method, typer.Option(help="What to cut: channels or layers.")],
-    ratio: Ratio,
+    ratio: Ratio = None,
     ratio_of: RatioOf = None,
     revision: Revision = None,
     calibration: Calibration = "wikitext2",
@@ -91,6 +131,14 @@ def request(
     vocabulary_share: VocabularyShare = None,
     producer_steps: ProducerSteps = None,
     width_multiple: WidthMultiple = None,
+    remove_layers: RemoveLayers = None,
+    selection: Selection = None,
+    score: Score = None,
+    search: Search = None,
+    confidence: Confidence = None,
+    search_samples: SearchSamples = None,
+    heal: Heal = None,
+    leaders: Leaders = None,
     dtype: Dtype = "auto",
 ) -> dict[str, Any]:
     """Put the options together as the body of POST /jobs; what was not given is left out."""
@@ -101,11 +149,18 @@ def request(
         "vocabulary_share": vocabulary_share,
         "producer_steps": producer_steps,
         "width_multiple": width_multiple,
+        "layers": None if remove_layers is None else _layers(remove_layers),
+        "selection": selection,
+        "score": score,
+        "search": search,
+        "confidence": confidence,
+        "search_samples": search_samples,
+        "heal": heal,
+        "leaders": leaders,
     }
     body: dict[str, Any] = {
         "model": {"id": absolute(model), "revision": revision},
         "method": method.value,
-        "ratio": ratio,
         "options": {name: value for name, value in given.items() if value is not None},
         "calibration": {
             "dataset": absolute(calibration),
@@ -120,7 +175,16 @@ def request(
         },
         "dtype": dtype,
     }
-    return body if ratio_of is None else {**body, "ratio_of": ratio_of}
+    asked = {"ratio": ratio, "ratio_of": ratio_of}
+    return body | {name: value for name, value in asked.items() if value is not None}
+
+
+def _layers(text: str) -> list[int]:
+    try:
+        return [int(layer) for layer in text.split(",")]
+    except ValueError as error:
+        reason = f"{text!r} is not a list of layers, such as 12,13,14"
+        raise typer.BadParameter(reason, param_hint="--remove-layers") from error
 
 
 def takes_request(command: Callable[..., None]) -> Callable[..., None]:

@@ -73,6 +73,16 @@ class CutTooLargeError(RecipeError):
     title = "The cut would leave too little"
 
 
+class UnclearCutError(RecipeError):
+    slug = "unclear-cut"
+    title = "The request does not say once how much to cut"
+
+
+class UnusableLayersError(RecipeError):
+    slug = "unusable-layers"
+    title = "These decoder layers cannot be removed"
+
+
 class UnknownDatasetError(RecipeError):
     slug = "unknown-dataset"
     title = "The text cannot be found"

@@ -1,6 +1,6 @@
 """What a job will take and give, in bytes, from the config alone."""
 
-from pruning_core.budgets import ACTIVATION_CACHE_BYTES
+from pruning_core.budgets import ACTIVATION_CACHE_BYTES, SWEEP_BYTES
 from pruning_core.planning import Plan
 from pruning_core.preflight import Preflight
 from pruning_core.recipe import OsscarRecipe
@@ -31,23 +31,27 @@ def estimate(ready: Preflight) -> Estimate:
     recipe, plan = ready.recipe, ready.plan
     dtype = _dtype(ready)
     width = BYTES[dtype]
-    windows = recipe.calibration.samples
+    samples, options = recipe.calibration.samples, recipe.options
+    solver = search = 0
     if isinstance(recipe, OsscarRecipe):
-        windows += recipe.options.vocabulary_windows(windows)
-    tokens = windows * recipe.calibration.sequence_length
-    hidden_states = tokens * ready.config["hidden_size"] * width
-    activations = tokens * plan.intermediate_size_before * width
-    if isinstance(recipe, OsscarRecipe):
-        # The hidden states before and beside the MLP, and the dense model's.
-        calibration = hidden_states * (3 if recipe.options.drift_correction else 2)
-        calibration += activations if activations <= ACTIVATION_CACHE_BYTES else 0
         # Sums and totals of both groups of windows, H, H⁻¹, WWᵀ and temporaries of one layer, in float64: 9.1 such
         # matrices were measured where float32 sufficed for the elimination, 10.7 where it did not.
         solver = 11 * 8 * plan.intermediate_size_before**2
     else:
-        removed = plan.layers_before - plan.layers_after
-        calibration = hidden_states * (plan.layers_before - removed + 2)
-        solver = 0
+        # As many windows of every candidate as may be held, at least one, before and behind a layer, and their batches.
+        window = plan.layers_before * recipe.calibration.sequence_length * ready.config["hidden_size"] * width
+        search = 3 * max(window, min(SWEEP_BYTES, window * recipe.options.search_windows(samples)))
+        if recipe.options.heal == "none":
+            samples = 0
+        else:
+            solver = 8 * 8 * plan.intermediate_size_before**2
+    tokens = (samples + options.vocabulary_windows(samples)) * recipe.calibration.sequence_length
+    hidden_states = tokens * ready.config["hidden_size"] * width
+    activations = tokens * plan.intermediate_size_before * width
+    # The hidden states before and beside the MLP, the dense model's, and what the MLP gets and should give.
+    held = 2 + (options.drift_correction > 0) + 2 * (options.producer_steps > 0)
+    calibration = hidden_states * held + (activations if activations <= ACTIVATION_CACHE_BYTES else 0)
+    calibration = max(calibration, search)
     result = plan.parameters_after * width
     return Estimate(
         **plan.model_dump(),

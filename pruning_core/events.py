@@ -37,7 +37,8 @@ class DenseMeasured:
 class LayerPruned:
     """A decoder layer lost channels.
 
-    `error` is ‖AŴ − AW‖² / ‖AW‖² over the calibration activations A: 0 is nothing lost, 1 is the MLP gone.
+    `error` is the share of its target that the narrow MLP misses, ‖Ŷ − T‖² / ‖T‖² over the calibration tokens: 0 is
+    nothing lost, 1 is the MLP gone. T is the dense MLP's output, blended with what repairs the drift of earlier layers.
     `precision` is what the channels were chosen in: float64 where float32 would have lost count. `refit_damping` is
     the λ that the refit took, as a share of the mean of AᵀA's diagonal.
     """
@@ -75,12 +76,42 @@ class HeldOutMeasured:
 
 @dataclass(frozen=True)
 class CandidateScored:
-    """Perplexity on the calibration windows of the model without `layers`."""
+    """How the model without `layers` stands in the search.
+
+    Attributes:
+        layers: decoder layers that are left out, ascending.
+        perplexity: on the first `windows` search windows; NaN if it is not finite, None if it was not measured.
+        low: least perplexity on all of them, given the leader's, at the race's confidence; None if nothing is excluded.
+        high: largest.
+        windows: how many it ran on.
+        in_race: whether it may still be the best.
+        healed: perplexity on all search windows after a trial heal; None without one.
+        block_influence: 1 − cosine of the hidden states before and behind the layers; None unless it was asked for.
+    """
 
     kind: ClassVar[str] = "candidate"
     layers: tuple[int, ...]
-    perplexity: float
-    windows: int
+    perplexity: float | None
+    low: float | None = None
+    high: float | None = None
+    windows: int = 0
+    in_race: bool = True
+    healed: float | None = None
+    block_influence: float | None = None
+
+
+@dataclass(frozen=True)
+class LayerHealed:
+    """An MLP was fitted to a model that lost layers.
+
+    `error` is the share of its target that it misses, ‖Ŷ − T‖² / ‖T‖²; `refit_damping` the λ that the refit took, as a
+    share of the mean of AᵀA's diagonal. `layer` is counted in the dense model.
+    """
+
+    kind: ClassVar[str] = "healed"
+    layer: int
+    error: float
+    refit_damping: float
 
 
 Event = (
@@ -91,6 +122,7 @@ Event = (
     | PerplexityPoint
     | CandidateScored
     | HeldOutMeasured
+    | LayerHealed
 )
 OnEvent = Callable[[Event], None]
 

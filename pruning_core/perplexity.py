@@ -15,8 +15,8 @@ LOGITS_PER_CHUNK = 2**24
 """Logits held at once, in float32 64 MiB; a whole window times the vocabulary would be gigabytes."""
 
 
-def loss_sum(model: LayeredModel, hidden: Tensor, tokens: Tensor) -> float:
-    """Sum of the next-token losses of windows, in nats.
+def token_losses(model: LayeredModel, hidden: Tensor, tokens: Tensor) -> Tensor:
+    """Next-token losses of windows, in nats: [windows, positions − 1], float32, on the CPU.
 
     Args:
         model: gives the logits.
@@ -26,11 +26,16 @@ def loss_sum(model: LayeredModel, hidden: Tensor, tokens: Tensor) -> float:
     flat = hidden[:, :-1].flatten(0, 1)
     targets = tokens[:, 1:].flatten()
     chunk = max(1, LOGITS_PER_CHUNK // model.config.vocab_size)
-    total = torch.zeros((), dtype=torch.float64)
-    for states, wanted in zip(flat.split(chunk), targets.split(chunk), strict=True):
-        logits = model.logits(states)[0].float()
-        total += functional.cross_entropy(logits, wanted, reduction="none").double().sum().cpu()
-    return total.item()
+    losses = [
+        functional.cross_entropy(model.logits(states)[0].float(), wanted, reduction="none").cpu()
+        for states, wanted in zip(flat.split(chunk), targets.split(chunk), strict=True)
+    ]
+    return torch.cat(losses).view(len(tokens), -1)
+
+
+def loss_sum(model: LayeredModel, hidden: Tensor, tokens: Tensor) -> float:
+    """Sum of `token_losses`."""
+    return token_losses(model, hidden, tokens).double().sum().item()
 
 
 @torch.no_grad()

@@ -1,12 +1,14 @@
 """What a recipe will cut, to the channel and the parameter, from the config alone."""
 
+from collections.abc import Sequence
 from math import ceil, floor
+from typing import NoReturn
 
 from pydantic import BaseModel
 
-from pruning_core.errors import CutTooLargeError, CutTooSmallError
+from pruning_core.errors import CutTooLargeError, CutTooSmallError, UnclearCutError, UnusableLayersError
 from pruning_core.models.description import Config, Family, ParameterCount
-from pruning_core.recipe import OsscarRecipe, Recipe
+from pruning_core.recipe import DepthRecipe, OsscarRecipe, Recipe
 
 MINIMUM_WIDTH = 128
 """Channels that must stay: one tile of a GPU's matrix unit, below which a smaller MLP is not a faster one."""
@@ -30,14 +32,15 @@ def plan(recipe: Recipe, family: Family, config: Config) -> Plan:
     Raises:
         CutTooSmallError: nothing would be removed.
         CutTooLargeError: fewer than one layer or `MINIMUM_WIDTH` channels would stay.
+        UnclearCutError: neither a ratio nor layers, or a ratio that is not that of the layers.
+        UnusableLayersError: layers that are not there, that are named twice, or that are all there are.
     """
     layers, width = config[family.depth_field], config[family.width_field]
     count = family.count(config)
     if isinstance(recipe, OsscarRecipe):
         kept_layers, kept_width = layers, _kept_width(recipe, width, layers, count)
     else:
-        removed = _removed_layers(recipe.ratio, recipe.ratio_of, layers, width, count)
-        kept_layers, kept_width = layers - removed, width
+        kept_layers, kept_width = layers - _removed_layers(recipe, layers, width, count), width
     before, after = count.total(layers, width), count.total(kept_layers, kept_width)
     return Plan(
         layers_before=layers,
@@ -100,7 +103,45 @@ def _below(bound: float) -> float:
     return floor(bound * 10_000 - 1e-6) / 10_000
 
 
-def _removed_layers(ratio: float, ratio_of: str, layers: int, width: int, count: ParameterCount) -> int:
+def _removed_layers(recipe: DepthRecipe, layers: int, width: int, count: ParameterCount) -> int:
+    named = recipe.options.layers
+    if named is not None:
+        _require_usable(named, layers)
+    if recipe.ratio is None:
+        if named is None:
+            raise UnclearCutError(
+                "ratio",
+                None,
+                "this field is required.",
+                "Give a ratio, or name the layers in options.layers.",
+            )
+        return len(named)
+    removed = _layers_of_ratio(recipe.ratio, recipe.ratio_of, layers, width, count)
+    if named is not None and removed != len(named):
+        raise UnclearCutError(
+            "ratio",
+            recipe.ratio,
+            f"of the {recipe.ratio_of} this is {removed} decoder layers, and options.layers names {len(named)}.",
+            "Leave the ratio out, or name as many layers.",
+        )
+    return removed
+
+
+def _require_usable(named: Sequence[int], layers: int) -> None:
+    def refuse(reason: str, remedy: str) -> NoReturn:
+        raise UnusableLayersError("options.layers", list(named), reason, remedy)
+
+    beyond = [index for index in named if index >= layers]
+    if beyond:
+        refuse(f"the model has no layer {beyond[0]}.", f"Its {layers} decoder layers are 0 to {layers - 1}.")
+    twice = [index for index in named if named.count(index) > 1]
+    if twice:
+        refuse(f"layer {twice[0]} is named more than once.", "Name each layer once.")
+    if len(named) == layers:
+        refuse(f"these are all {layers} decoder layers, and at least one must stay.", "Name fewer layers.")
+
+
+def _layers_of_ratio(ratio: float, ratio_of: str, layers: int, width: int, count: ParameterCount) -> int:
     if ratio_of == "parameters":
         layer = count.layer_without_channels + width * count.channel
         share_of_layer = layer / count.total(layers, width)

@@ -22,7 +22,7 @@ class Preflight:
     """A recipe that passed: its model and texts were found and its cut is possible.
 
     Attributes:
-        recipe: the recipe, with a Hub revision pinned to its commit.
+        recipe: the recipe, with a Hub revision pinned to its commit, and with the ratio that follows from named layers.
         source: where the model is.
         family: how the model is described.
         config: the checkpoint's config, with the family's defaults filled in.
@@ -49,6 +49,9 @@ class Preflight:
         require_sizes(self.family, self.config, recipe.model.id)
         require_calibration_tokens(recipe.calibration.samples, recipe.calibration.sequence_length)
         self.plan: Plan = plan(recipe, self.family, self.config)
+        if self.recipe.ratio is None:
+            share = 1 - self.plan.layers_after / self.plan.layers_before
+            self.recipe = self.recipe.model_copy(update={"ratio": share, "ratio_of": "layers"})
         self.calibration: TextSource = find_text(
             "calibration.dataset", recipe.calibration.dataset, "calibration", roots
         )

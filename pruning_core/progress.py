@@ -77,6 +77,10 @@ class Meter:
     def fit(self, tokens: int, steps: int) -> None:
         self._advance(steps * min(tokens, self._costs.fit_tokens) * self._costs.fit)
 
+    def spare(self, units: float) -> None:
+        """Take off work that was announced and will not be done."""
+        self._total -= units
+
     def _advance(self, units: float) -> None:
         self._done += units
         now = time.monotonic()

@@ -8,12 +8,10 @@ from torch import Tensor
 
 from pruning_core import checkpoint
 from pruning_core.calibration import calibration_windows, evaluation_windows, vocabulary_windows
-from pruning_core.depth.search import prune_depth
-from pruning_core.depth.sweep import sweep_cost
+from pruning_core.depth.prune import DepthOutcome, depth_cost, prune_depth
 from pruning_core.devices import find_device
 from pruning_core.errors import OutputExistsError
 from pruning_core.events import (
-    CandidateScored,
     DenseMeasured,
     HeldOutMeasured,
     LayerPruned,
@@ -31,7 +29,7 @@ from pruning_core.preflight import Preflight
 from pruning_core.progress import CostModel, Meter
 from pruning_core.provenance import installed_versions, peak_rss_bytes
 from pruning_core.recipe import OsscarRecipe, Recipe
-from pruning_core.result import Candidate, HeldOut, LayerLoss, PruneResult
+from pruning_core.result import Candidate, HealedLayer, HeldOut, LayerLoss, PruneResult
 from pruning_core.streaming import LayeredModel, ResidentModel
 
 
@@ -77,16 +75,16 @@ def prune(
     parameters_before = loaded.num_parameters()
     dtype = str(loaded.dtype).removeprefix("torch.")
 
-    windows = calibration.windows
-    if isinstance(recipe, OsscarRecipe):
-        count = recipe.options.vocabulary_windows(len(windows))
-        random = vocabulary_windows(recipe.calibration, count, tokenizer, loaded.config.vocab_size)
-        # In front, because the last windows choose the ridge.
-        windows = torch.cat([random, windows])
+    search_windows, repair_windows = _split(recipe, calibration.windows)
+    random = recipe.options.vocabulary_windows(len(repair_windows))
+    # In front, because the last windows choose the ridge.
+    repair_windows = torch.cat(
+        [vocabulary_windows(recipe.calibration, random, tokenizer, loaded.config.vocab_size), repair_windows]
+    )
 
     costs = CostModel.of(ready.family, ready.config)
     measured = evaluation.windows.numel() + calibration.held_out.numel()
-    job = _cost(ready.plan, recipe, windows.numel(), measured, costs)
+    job = _cost(ready.plan, recipe, search_windows, repair_windows, measured, costs)
     probe = plan_probe(len(model), evaluation.used, costs, job) if recipe.method == "osscar" else NO_PROBE
     meter = Meter(costs, job + probe.cost, on_event)
 
@@ -96,11 +94,11 @@ def prune(
     held_out_before = _held_out_perplexity(model, calibration.held_out, meter)
 
     losses: list[LayerPruned] = []
-    candidates: list[CandidateScored] = []
+    depth = DepthOutcome((), [], [])
     if isinstance(recipe, OsscarRecipe):
         losses = prune_width(
             model,
-            windows,
+            repair_windows,
             keep=ready.plan.intermediate_size_after,
             options=recipe.options,
             probe_windows=evaluation.windows,
@@ -109,8 +107,16 @@ def prune(
             on_event=on_event,
         )
     else:
-        removed = ready.plan.layers_before - ready.plan.layers_after
-        candidates = prune_depth(model, windows, remove=removed, meter=meter, on_event=on_event)
+        depth = prune_depth(
+            model,
+            remove=ready.plan.layers_before - ready.plan.layers_after,
+            search_windows=search_windows,
+            heal_windows=repair_windows,
+            options=recipe.options,
+            costs=costs,
+            meter=meter,
+            on_event=on_event,
+        )
 
     on_event(StageStarted("evaluating"))
     pruned = perplexity_of(mean_loss(model, evaluation.windows, meter), "the pruned model")
@@ -127,7 +133,7 @@ def prune(
     return PruneResult(
         recipe=recipe,
         plan=ready.plan,
-        removed_layers=list(candidates[0].layers) if candidates else [],
+        removed_layers=list(depth.removed),
         perplexity_before=dense,
         perplexity_after=pruned,
         parameters_before=parameters_before,
@@ -136,18 +142,11 @@ def prune(
         device=str(where),
         calibration=calibration.used,
         held_out=held_out,
-        vocabulary_windows=len(windows) - len(calibration.windows),
+        vocabulary_windows=random,
         evaluation=evaluation.used,
-        layer_losses=[
-            LayerLoss(
-                layer=loss.layer,
-                error=loss.error,
-                precision=loss.precision,
-                refit_damping=loss.refit_damping,
-            )
-            for loss in losses
-        ],
-        candidates=[Candidate(layers=list(c.layers), perplexity=c.perplexity) for c in candidates],
+        layer_losses=[LayerLoss.model_validate(loss, from_attributes=True) for loss in losses],
+        candidates=[Candidate.model_validate(one, from_attributes=True) for one in depth.candidates],
+        healed_layers=[HealedLayer.model_validate(layer, from_attributes=True) for layer in depth.healed],
         seconds=time.monotonic() - started,
         peak_rss_bytes=peak_rss_bytes(),
         versions=installed_versions(),
@@ -158,10 +157,29 @@ def _held_out_perplexity(model: LayeredModel, windows: Tensor, meter: Meter) -> 
     return perplexity_of(mean_loss(model, windows, meter), "the held-out text") if len(windows) else None
 
 
-def _cost(plan: Plan, recipe: Recipe, calibration: int, measured: int, costs: CostModel) -> float:
-    """Cost of the job in the units of `CostModel`, its progress probe aside; texts in tokens."""
+def _split(recipe: Recipe, windows: Tensor) -> tuple[Tensor, Tensor]:
+    """The calibration windows that choose layers, and those that repair what stays; a single window does both."""
+    if isinstance(recipe, OsscarRecipe):
+        return windows[:0], windows
+    search = recipe.options.search_windows(len(windows))
+    if recipe.options.heal == "none":
+        return windows[:search], windows[:0]
+    return windows[:search], windows[search:] if search < len(windows) else windows
+
+
+def _cost(  # noqa: PLR0917  three kinds of windows
+    plan: Plan, recipe: Recipe, search: Tensor, repair: Tensor, measured: int, costs: CostModel
+) -> float:
+    """Cost of the job in the units of `CostModel`, its progress probe aside, with `measured` tokens of evaluation."""
     layers = plan.layers_before
     measuring = measured * (layers + plan.layers_after + 2 * costs.head)
     if isinstance(recipe, OsscarRecipe):
-        return measuring + width_cost(layers, calibration, recipe.options, costs)
-    return measuring + sweep_cost(layers, layers - plan.layers_after, calibration, costs)
+        return measuring + width_cost(layers, repair.numel(), recipe.options, costs)
+    return measuring + depth_cost(
+        layers,
+        layers - plan.layers_after,
+        search_windows=search,
+        heal_windows=repair,
+        options=recipe.options,
+        costs=costs,
+    )

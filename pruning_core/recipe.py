@@ -75,25 +75,20 @@ class EvaluationText(Strict):
 
 
 class RepairOptions(Strict):
-    """How an MLP is fitted to what it should give, without training."""
+    """How the MLPs that stay are fitted to what they should give, without training."""
 
-    damping: float = Field(
-        default=0.001,
-        gt=0,
-        le=10,
-        description="λ while channels are chosen, as a share of the mean diagonal of AᵀA",
-    )
     refit_damping: float | None = Field(
         default=None,
         gt=0,
         le=10,
-        description="The same for the refit; by default what does best, layer by layer, on held-out windows",
+        description="λ of the refit, as a share of the mean diagonal of AᵀA; by default what does best, layer by "
+        "layer, on held-out windows",
     )
     drift_correction: float = Field(
         default=0.5,
         ge=0,
         le=1,
-        description="β: how far the refit also repairs what earlier layers lost; 0 is the paper's target",
+        description="β: how far a layer also repairs what earlier layers lost",
     )
     vocabulary_share: float = Field(
         default=0.125,
@@ -106,7 +101,7 @@ class RepairOptions(Strict):
         ge=0,
         le=20,
         strict=True,
-        description="Gauss-Newton steps that fit the kept channels' gate and up projections; 0 leaves them",
+        description="Gauss-Newton steps that fit the gate and up projections; 0 leaves them",
     )
 
     def vocabulary_windows(self, samples: int) -> int:
@@ -117,13 +112,63 @@ class RepairOptions(Strict):
 class OsscarOptions(RepairOptions):
     """Options of width pruning (Meng et al., "OSSCAR", ICML 2024)."""
 
+    damping: float = Field(
+        default=0.001,
+        gt=0,
+        le=10,
+        description="λ while channels are chosen, as a share of the mean diagonal of AᵀA",
+    )
     width_multiple: int = Field(
         default=128, ge=1, le=4096, strict=True, description="The kept width is rounded to a multiple of this"
     )
 
 
-class DepthOptions(Strict):
-    """Options of depth pruning. None yet: every run of consecutive decoder layers is scored."""
+class DepthOptions(RepairOptions):
+    """Options of depth pruning."""
+
+    layers: tuple[Annotated[int, Field(ge=0, strict=True)], ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="The decoder layers to remove, counted from 0; nothing is searched, and `ratio` is left out",
+    )
+    selection: Literal["consecutive", "greedy"] = Field(
+        default="consecutive",
+        description="A run of consecutive layers, or one layer after the other, each the least missed (SLEB)",
+    )
+    score: Literal["perplexity", "block_influence"] = Field(
+        default="perplexity",
+        description="Perplexity without the layers, or how much they turn the hidden states (ShortGPT): quicker, worse",
+    )
+    search: Literal["race", "exhaustive"] = Field(
+        default="race", description="Drop clearly worse candidates early, or run all on all search windows"
+    )
+    confidence: float = Field(
+        default=0.99, gt=0.5, lt=1, description="That the race drops no candidate better than its leader"
+    )
+    search_samples: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000_000,
+        strict=True,
+        description="Of the calibration windows, those that choose the layers; the others heal. By default an eighth, "
+        "or all if nothing is healed",
+    )
+    heal: Literal["none", "boundary", "all"] = Field(
+        default="all",
+        description="Refit the MLP before the cut, or that and every one behind it, towards the dense hidden states",
+    )
+    leaders: int = Field(
+        default=3,
+        ge=1,
+        le=100,
+        strict=True,
+        description="Best candidates that are healed before one is chosen",
+    )
+
+    def search_windows(self, samples: int) -> int:
+        """How many of `samples` windows choose the layers."""
+        asked = self.search_samples or (samples if self.heal == "none" else max(1, samples // 8))
+        return min(asked, samples)
 
 
 Ratio = Annotated[
@@ -133,7 +178,7 @@ Ratio = Annotated[
 
 class _CommonRecipe(Strict):
     model: ModelReference
-    ratio: Ratio
+    ratio: Ratio | None = None
     calibration: CalibrationText = CalibrationText()
     evaluation: EvaluationText = EvaluationText()
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
@@ -148,6 +193,7 @@ class _CommonRecipe(Strict):
 
 class OsscarRecipe(_CommonRecipe):
     method: Literal["osscar"]
+    ratio: Ratio
     ratio_of: Literal["channels", "parameters"] = Field(
         default="channels", description="`ratio` is a share of each MLP's channels, or of all parameters"
     )
@@ -156,6 +202,10 @@ class OsscarRecipe(_CommonRecipe):
 
 class DepthRecipe(_CommonRecipe):
     method: Literal["depth"]
+    ratio: Ratio | None = Field(
+        default=None,
+        description="Required, unless `options.layers` says what to remove; then it follows from that",
+    )
     ratio_of: Literal["layers", "parameters"] = Field(
         default="layers", description="`ratio` is a share of the decoder layers, or of all parameters"
     )

@@ -16,11 +16,25 @@ class LayerLoss(BaseModel):
     refit_damping: float
 
 
+class HealedLayer(BaseModel):
+    """The MLP of one decoder layer that was fitted to the layers that are gone, see `events.LayerHealed`."""
+
+    layer: int
+    error: float
+    refit_damping: float
+
+
 class Candidate(BaseModel):
-    """A run of layers that could have gone, and the perplexity without it on the calibration windows."""
+    """Decoder layers that could have gone, and how the model stood without them, see `events.CandidateScored`."""
 
     layers: list[int]
-    perplexity: float
+    perplexity: float | None
+    low: float | None
+    high: float | None
+    windows: int
+    in_race: bool
+    healed: float | None
+    block_influence: float | None
 
 
 class HeldOut(BaseModel):
@@ -62,6 +76,7 @@ class PruneResult(BaseModel):
     evaluation: TextUsed
     layer_losses: list[LayerLoss]
     candidates: list[Candidate]
+    healed_layers: list[HealedLayer]
     seconds: float
     peak_rss_bytes: int
     versions: dict[str, str]

@@ -52,7 +52,9 @@ def main() -> None:
         )
         tell("stage", {"stage": "publishing"})
         write_card(staged, result)
-        name = checkpoint_name(recipe.model.id, recipe.method, recipe.ratio, assignment.job_id)
+        # As it was accepted, with what follows from named layers.
+        ratio = assignment.request["ratio"]
+        name = checkpoint_name(recipe.model.id, recipe.method, ratio, assignment.job_id)
         artifact = registry.publish(assignment.job_id, name)
         tell(SUCCEEDED, {**_facts(result), "artifact": artifact.model_dump()})
     except Exception as error:  # noqa: BLE001  whatever went wrong, the job must say so

@@ -10,6 +10,7 @@ from api.dependencies import After, Database
 from api.problems import InvalidRequestError, responses
 from api.schemas import JobSummary
 from jobs import store
+from pruning_core.depth.cuts import name_layers
 
 router = APIRouter(include_in_schema=False)
 templates = Jinja2Templates(directory=Path(__file__).parent.parent / "templates")
@@ -33,7 +34,12 @@ def _time_left(seconds: int) -> str:
     return f"{minutes} min left" if minutes <= _LONGEST_IN_MINUTES else f"{minutes / 60:.0f} h left"
 
 
-templates.env.filters |= {"last_part": _last_part, "amount": _amount, "time_left": _time_left}
+templates.env.filters |= {
+    "last_part": _last_part,
+    "amount": _amount,
+    "time_left": _time_left,
+    "layers": name_layers,
+}
 
 
 @router.get("/", response_class=HTMLResponse, responses=responses(InvalidRequestError))

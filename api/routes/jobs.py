@@ -64,17 +64,20 @@ def submit_job(
     """
     sent = request.model_dump(mode="json")
     try:
-        submission = _submitted_before(database, sent, idempotency_key) or store.submit(
-            database,
-            _accept(request, settings),
-            sent=sent,
-            model=request.model.id,
-            method=request.method,
-            ratio=request.ratio,
-            dataset=request.evaluation.dataset,
-            idempotency_key=idempotency_key,
-            max_attempts=settings.max_attempts,
-        )
+        submission = _submitted_before(database, sent, idempotency_key)
+        if submission is None:
+            accepted = _accept(request, settings)
+            submission = store.submit(
+                database,
+                accepted,
+                sent=sent,
+                model=request.model.id,
+                method=request.method,
+                ratio=accepted["ratio"],
+                dataset=request.evaluation.dataset,
+                idempotency_key=idempotency_key,
+                max_attempts=settings.max_attempts,
+            )
     except store.IdempotencyConflict as error:
         raise _key_reused(error) from error
     job = submission.job

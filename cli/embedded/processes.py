@@ -24,6 +24,8 @@ from cli.embedded.lifeline import dying_with_parent
 from cli.embedded.log import ServiceLog
 
 _LAST_LINES = 20
+_DRAIN_SECONDS = 5
+"""For the last lines of what has ended; a busy machine needs some of it, and a pipe that somebody holds all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +132,7 @@ class _Child:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         self._process.wait()
-        self._reader.join(timeout=1)
+        self._reader.join(_DRAIN_SECONDS)
 
     def _spawn(self) -> None:
         self._process = subprocess.Popen(
@@ -157,7 +159,7 @@ class _Child:
     def _bury(self, process: subprocess.Popen[str]) -> None:
         self._process = None
         _kill_group(process.pid)
-        self._reader.join(timeout=1)
+        self._reader.join(_DRAIN_SECONDS)
         now = time.monotonic()
         self._failures.append(now)
         while self._failures[0] < now - self._policy.window:

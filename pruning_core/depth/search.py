@@ -1,52 +1,137 @@
-"""Depth pruning: the run of consecutive decoder layers whose loss hurts perplexity least."""
+"""Find the decoder layers whose loss hurts least."""
 
 import math
+from collections.abc import Sequence
 
 from torch import Tensor
 
-from pruning_core.depth.removal import remove_layers
-from pruning_core.depth.sweep import score_runs
+from pruning_core.depth.cuts import Cut, consecutive_cuts, cuts_of_one_more
+from pruning_core.depth.influence import block_influences
+from pruning_core.depth.race import Standing, race
+from pruning_core.depth.sweep import sweep_cost
 from pruning_core.errors import BrokenModelError
-from pruning_core.events import CandidateScored, OnEvent, StageStarted
+from pruning_core.events import CandidateScored, OnEvent
 from pruning_core.finiteness import OVERFLOW_REMEDY
 from pruning_core.perplexity import exponentiate
-from pruning_core.progress import Meter
+from pruning_core.progress import CostModel, Meter
+from pruning_core.recipe import DepthOptions
 from pruning_core.streaming import LayeredModel
 
 
-def prune_depth(
-    model: LayeredModel, windows: Tensor, *, remove: int, meter: Meter, on_event: OnEvent
+def search_cost(layers: int, remove: int, tokens: int, options: DepthOptions, costs: CostModel) -> float:
+    """Cost of `search_cuts` in the units of `CostModel`, if the race drops nobody."""
+    if options.layers is not None:
+        return 0.0
+    if options.score == "block_influence":
+        return tokens * layers
+    if options.selection == "consecutive":
+        return sweep_cost(layers, consecutive_cuts(layers, remove), tokens, costs)
+    # Greedy steps cost more the earlier in the model the layers go that went before; this takes them as late ones.
+    return sum(
+        sweep_cost(layers, cuts_of_one_more(layers, tuple(range(layers - gone, layers))), tokens, costs)
+        for gone in range(remove)
+    )
+
+
+def search_cuts(
+    model: LayeredModel,
+    windows: Tensor,
+    remove: int,
+    *,
+    options: DepthOptions,
+    costs: CostModel,
+    meter: Meter,
+    on_event: OnEvent,
 ) -> list[CandidateScored]:
-    """Remove from `model`, in place, the run of `remove` layers without which perplexity is lowest.
+    """Rank the cuts that remove so many layers.
 
     Args:
-        model: the dense model; pruned afterwards.
-        windows: [windows, positions], calibration token ids.
-        remove: consecutive decoder layers to remove.
-        meter: told of each piece of work.
-        on_event: told of each candidate.
+        model: the dense model, left as it is.
+        windows: [windows, positions] token ids.
+        remove: decoder layers to remove.
+        options: what to rank, by what; see `recipe.DepthOptions`. Its `layers` are the only candidate, unmeasured.
+        costs: what a token costs.
+        meter: told of each piece of work; expects `search_cost`.
+        on_event: told how each candidate stands, again after each round of a race.
 
     Returns:
-        Every candidate, the best first. A candidate whose perplexity is not finite never wins.
+        Every candidate, the best first; of a greedy selection those of the last step.
 
     Raises:
         BrokenModelError: no candidate has a finite perplexity.
     """
-    on_event(StageStarted("pruning"))
-    candidates = [
-        CandidateScored(
-            layers=tuple(range(start, start + remove)),
-            perplexity=exponentiate(loss),
-            windows=len(windows),
-        )
-        for start, loss in enumerate(score_runs(model, windows, remove, meter))
+    if options.layers is not None:
+        return [CandidateScored(tuple(sorted(options.layers)), perplexity=None)]
+    if options.score == "block_influence":
+        return _rank_by_influence(model, windows, consecutive_cuts(len(model), remove), meter, on_event)
+    if options.selection == "consecutive":
+        return _race(model, windows, consecutive_cuts(len(model), remove), options, costs, meter, on_event)
+    removed: Cut = ()
+    for _ in range(remove):
+        ranked = _race(model, windows, cuts_of_one_more(len(model), removed), options, costs, meter, on_event)
+        removed = ranked[0].layers
+    return ranked
+
+
+def _rank_by_influence(
+    model: LayeredModel, windows: Tensor, cuts: Sequence[Cut], meter: Meter, on_event: OnEvent
+) -> list[CandidateScored]:
+    influences = block_influences(model, windows, cuts, meter)
+    ranked = [
+        CandidateScored(cut, perplexity=None, windows=len(windows), block_influence=influence)
+        for influence, cut in sorted(zip(influences, cuts, strict=True))
+        if math.isfinite(influence)
     ]
-    for candidate in candidates:
+    if not ranked:
+        raise BrokenModelError(f"No run of layers has a finite block influence. {OVERFLOW_REMEDY}")
+    for candidate in ranked:
         on_event(candidate)
-    candidates.sort(key=lambda c: c.perplexity if math.isfinite(c.perplexity) else math.inf)
-    if not math.isfinite(candidates[0].perplexity):
+    return ranked
+
+
+def _race(  # noqa: PLR0917  the same as its caller's
+    model: LayeredModel,
+    windows: Tensor,
+    cuts: Sequence[Cut],
+    options: DepthOptions,
+    costs: CostModel,
+    meter: Meter,
+    on_event: OnEvent,
+) -> list[CandidateScored]:
+    def tell(standings: Sequence[Standing]) -> None:
+        for standing in standings:
+            on_event(candidate_of(standing))
+
+    standings = race(
+        model,
+        windows,
+        cuts,
+        confidence=options.confidence if options.search == "race" else None,
+        costs=costs,
+        meter=meter,
+        on_round=tell,
+    )
+    ranked = [candidate_of(standing) for standing in standings]
+    if not math.isfinite(standings[0].loss):
         raise BrokenModelError(
-            f"No run of {remove} layers leaves a model with a finite perplexity. {OVERFLOW_REMEDY}"
+            f"None of the {len(cuts)} ways to remove {len(cuts[0])} layers leaves a model with a finite perplexity. "
+            f"{OVERFLOW_REMEDY}"
         )
-    remove_layers(model, candidates[0].layers)
-    return candidates
+    return ranked
+
+
+def _bound(loss: float) -> float | None:
+    """A bound that excludes nothing is none."""
+    return exponentiate(loss) if math.isfinite(loss) else None
+
+
+def candidate_of(standing: Standing) -> CandidateScored:
+    """Losses as perplexities."""
+    return CandidateScored(
+        layers=standing.cut,
+        perplexity=exponentiate(standing.loss),
+        low=_bound(standing.low),
+        high=_bound(standing.high),
+        windows=standing.windows,
+        in_race=standing.in_race,
+    )

@@ -17,7 +17,8 @@ from pruning_core.streaming import LayeredModel
 
 def width_cost(layers: int, calibration_tokens: int, options: OsscarOptions, costs: CostModel) -> float:
     """Cost of `prune_width` without its probe, in the units of `CostModel`, with the activations held."""
-    return layers * (repair_cost(calibration_tokens, options, costs) + costs.solve)
+    followed = calibration_tokens if options.drift_correction else 0
+    return layers * (followed + repair_cost(calibration_tokens, options, costs) + costs.solve)
 
 
 @torch.no_grad()
@@ -68,8 +69,11 @@ def prune_width(
         with model.open(index) as layer:
             channels = MlpChannels(layer, model.family.mlp)
             weight = channels.consumer_weight()
-            visitors.follow(layer, index)
-            moments, held_out = visitors.observe(layer, index, channels)
+            if options.drift_correction:
+                visitors.follow(layer, index)
+            moments, held_out = visitors.observe(
+                layer, index, channels, drift_correction=options.drift_correction
+            )
             narrowed = narrow(
                 moments,
                 weight,

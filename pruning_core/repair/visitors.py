@@ -24,12 +24,13 @@ HELD_OUT_SHARE = 1 / 8
 REFIT_DAMPINGS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
 """What they choose from."""
 
+REFIT_DAMPING = 0.01
+"""Where there are too few windows to choose by."""
+
 
 def repair_cost(tokens: int, options: RepairOptions, costs: CostModel) -> float:
-    """Cost of one layer's visit from `follow` to `advance`, in the units of `CostModel`, with the activations held."""
+    """Cost of one layer's visit from `observe` to `advance`, in the units of `CostModel`, with the activations held."""
     token = 1 + costs.gram + costs.change
-    if options.drift_correction:
-        token += 1
     if options.drift_correction or options.producer_steps:
         token += costs.change
     if not options.producer_steps:
@@ -41,7 +42,7 @@ def repair_cost(tokens: int, options: RepairOptions, costs: CostModel) -> float:
 class Visitors:
     """Calibration windows on their way through the pruned model, some of which choose before they are fitted.
 
-    At each layer: `follow` if there is drift to repair, `observe`, then whatever changes the MLP, `advance`.
+    At each layer: `follow` if there is drift to repair, `observe`, then whatever changes the MLP, `advance`; or `run`.
 
     Attributes:
         dampings: λ of a refit, or those to choose from.
@@ -58,7 +59,6 @@ class Visitors:
                 Visitor(
                     model.embed(tokens),
                     meter,
-                    drift_correction=options.drift_correction,
                     keep_examples=options.producer_steps > 0,
                     hold=hold,
                 )
@@ -68,20 +68,32 @@ class Visitors:
         held_out = round(len(windows) * HELD_OUT_SHARE) if options.refit_damping is None else 0
         self._fitted = visitors(windows[: len(windows) - held_out])
         self._held_out = visitors(windows[len(windows) - held_out :]) if held_out else []
-        self.dampings = REFIT_DAMPINGS if held_out else (options.refit_damping or options.damping,)
+        self.dampings = REFIT_DAMPINGS if held_out else (options.refit_damping or REFIT_DAMPING,)
 
     def follow(self, layer: nn.Module, index: int) -> None:
-        """Let the dense hidden states pass the dense layer."""
+        """Let the dense model's hidden states pass a dense layer."""
         for visitor in self._all():
             visitor.follow(layer, index)
 
-    def observe(self, layer: nn.Module, index: int, channels: MlpChannels) -> tuple[Moments, Moments | None]:
+    def run(self, layer: nn.Module, index: int) -> None:
+        """Pass a layer that stays as it is."""
+        for visitor in self._all():
+            visitor.run(layer, index)
+
+    def observe(
+        self, layer: nn.Module, index: int, channels: MlpChannels, *, drift_correction: float
+    ) -> tuple[Moments, Moments | None]:
         """Run the layer beside its consumer; give the moments of the windows that are fitted, and of those that choose.
+
+        The target is (1 − β) AW + βY, where A W is the MLP's own output, Y what brings the residual stream back to the
+        dense hidden states that were followed, and β the drift correction; A W where none were.
 
         Raises:
             BrokenModelError: the activations are not finite.
         """
-        moments = self._sum(channels, lambda visitor, sums: visitor.observe(layer, index, channels, sums))
+        moments = self._sum(
+            channels, lambda visitor, sums: visitor.observe(layer, index, channels, sums, drift_correction)
+        )
         require_finite_activations(moments[0].gram, index)
         return moments
 

@@ -14,25 +14,22 @@ from pruning_core.streaming import Stream
 class Visitor:
     """A batch of calibration windows on its way through the pruned model, with the dense model's beside it if asked.
 
-    A visit is a `follow`, an `observe`, perhaps a `narrow` and an `observe_again`, and an `advance`.
+    A visit is a `follow`, an `observe`, perhaps a `narrow` and an `observe_again`, and an `advance`; or a `run`. Before
+    the first `follow` the dense model's hidden states are the batch's own.
     """
 
-    def __init__(
-        self, stream: Stream, meter: Meter, *, drift_correction: float, keep_examples: bool, hold: bool
-    ) -> None:
+    def __init__(self, stream: Stream, meter: Meter, *, keep_examples: bool, hold: bool) -> None:
         """Start in front of the first layer.
 
         Args:
             stream: the windows.
             meter: told of each piece of work.
-            drift_correction: β, how far targets go towards what brings the dense model's hidden states back.
             keep_examples: whether to keep what the MLP gets and should give.
             hold: whether activations may be kept.
         """
         self._stream = stream
         self._meter = meter
-        self._drift_correction = drift_correction
-        self._dense: Tensor | None = stream.hidden if drift_correction else None
+        self._dense: Tensor | None = None
         self._keep_examples, self._hold = keep_examples, hold
         self._beside: Tensor | None = None
         self._activations: Tensor | None = None
@@ -43,17 +40,23 @@ class Visitor:
         return self._stream.tokens.numel()
 
     def follow(self, layer: nn.Module, index: int) -> None:
-        """Let the dense model's hidden states, if any, pass the dense layer."""
-        if self._dense is not None:
-            self._dense = self._stream.run(layer, index, self._dense)
-            self._meter.layer(self.tokens)
+        """Let the dense model's hidden states pass a dense layer."""
+        self._dense = self._stream.run(layer, index, self._dense)
+        self._meter.layer(self.tokens)
 
-    def observe(self, layer: nn.Module, index: int, channels: MlpChannels, sums: MomentSums) -> None:
+    def run(self, layer: nn.Module, index: int) -> None:
+        """Pass a layer that stays as it is."""
+        self._stream.hidden = self._stream.run(layer, index)
+        self._meter.layer(self.tokens)
+
+    def observe(
+        self, layer: nn.Module, index: int, channels: MlpChannels, sums: MomentSums, drift_correction: float
+    ) -> None:
         """Run the layer beside its consumer, and add what the consumer gets and should give to `sums`."""
         with SilencedMlp(channels) as mlp:
             beside = self._stream.run(layer, index)
         self._meter.layer(self.tokens)
-        targets = self._targets(channels, mlp.activations, beside)
+        targets = self._targets(channels, mlp.activations, beside, drift_correction)
         sums.add(mlp.activations, targets)
         self._meter.gram(self.tokens)
         if self._keep_examples:
@@ -62,7 +65,9 @@ class Visitor:
         elif self._hold:
             self._beside, self._activations = beside, mlp.activations
 
-    def _targets(self, channels: MlpChannels, activations: Tensor, beside: Tensor) -> Tensor | None:
+    def _targets(
+        self, channels: MlpChannels, activations: Tensor, beside: Tensor, drift_correction: float
+    ) -> Tensor | None:
         """T = (1 − β) AW + βY with Y what brings the dense hidden states back; None for plain AW that nobody keeps."""
         if self._dense is None and not self._keep_examples:
             return None
@@ -73,7 +78,7 @@ class Visitor:
         wanted = (self._dense - beside).flatten(0, -2)
         if channels.consumer.bias is not None:
             wanted = wanted - channels.consumer.bias
-        return torch.lerp(own, wanted, self._drift_correction)
+        return torch.lerp(own, wanted, drift_correction)
 
     def narrow(self, kept: Tensor) -> None:
         """Drop what is held of channels other than `kept`."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.conftest import Api, Change
+from tests.api.conftest import Api, Change, Json
 from tests.api.test_bad_models import LLAMA, write
 
 
@@ -58,6 +58,53 @@ def test_a_cut_that_leaves_no_layer_says_how_far_one_may_go(
     most = proposed(problem, "at most")
     refusing_api.refused(body(cut | {"ratio": most + 0.001}))
     assert refusing_api.submit(body(cut | {"ratio": most})).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("layers", "reason", "remedy"),
+    [
+        ([1, 4], "the model has no layer 4.", "Its 4 decoder layers are 0 to 3."),
+        ([2, 1, 2], "layer 2 is named more than once.", "Name each layer once."),
+        ([3, 1, 0, 2], "these are all 4 decoder layers, and at least one must stay.", "Name fewer layers."),
+    ],
+)
+def test_layers_that_cannot_be_removed_say_which(
+    layers: list[int], reason: str, remedy: str, refusing_api: Api, body: Change
+) -> None:
+    problem = refusing_api.refused(named(body, layers))
+    assert problem["type"] == "/problems/unusable-layers"
+    (error,) = problem["errors"]
+    assert error == {"field": "options.layers", "value": layers, "reason": reason, "remedy": remedy}
+
+
+def named(body: Change, layers: list[int]) -> Json:
+    request = body({"method": "depth", "options.layers": layers})
+    del request["ratio"]
+    return request
+
+
+def test_named_layers_say_the_ratio(api: Api, body: Change) -> None:
+    job = api.submit(named(body, [1])).json()
+    assert (job["request"]["ratio"], job["request"]["options"]["layers"]) == (0.25, [1])
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({}, "this field is required."),
+        (
+            {"ratio": 0.5, "options.layers": [1]},
+            "of the layers this is 2 decoder layers, and options.layers names 1.",
+        ),
+    ],
+)
+def test_a_depth_cut_is_said_once(changes: Json, reason: str, refusing_api: Api, body: Change) -> None:
+    request = body({"method": "depth"} | changes)
+    if not changes:
+        del request["ratio"]
+    problem = refusing_api.refused(request)
+    assert problem["type"] == "/problems/unclear-cut"
+    assert problem["errors"][0]["reason"] == reason
 
 
 @pytest.fixture

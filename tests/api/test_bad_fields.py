@@ -80,7 +80,7 @@ def test_what_has_no_default_is_required(left_out: str, remedy: str, refusing_ap
         ("body", "model, ratio, calibration, evaluation, dtype, method, ratio_of, options, destination"),
         (
             "options.dampin",
-            "damping, refit_damping, drift_correction, vocabulary_share, producer_steps, width_multiple",
+            "refit_damping, drift_correction, vocabulary_share, producer_steps, damping, width_multiple",
         ),
         ("calibration.windows", "dataset, samples, sequence_length, seed"),
         ("evaluation.seed", "dataset, sequence_length, samples"),
@@ -101,9 +101,13 @@ def test_an_unknown_key_beside_the_models_id_is_refused(refusing_api: Api, body:
 
 
 def test_an_option_of_the_other_method_is_refused(refusing_api: Api, body: Change) -> None:
-    request = body({"method": "depth", "options.damping": 0.1})
-    remedy = "Leave it out: there are none here."
-    check(refusing_api, request, wrong("options.damping", 0.1, "there is no such field.", remedy))
+    request = body({"method": "depth", "options.width_multiple": 64})
+    known = (
+        "refit_damping, drift_correction, vocabulary_share, producer_steps, layers, selection, score, search, "
+        "confidence, search_samples, heal, leaders"
+    )
+    remedy = f"Leave it out, or use one of: {known}."
+    check(refusing_api, request, wrong("options.width_multiple", 64, "there is no such field.", remedy))
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ def test_a_model_that_does_not_predict_the_next_token_is_refused(
 ) -> None:
     changes = write(folder, LLAMA | {"architectures": architectures})
     error = only_error(refusing_api.refused(body(changes)), "not-a-causal-language-model")
-    named = architectures if isinstance(architectures, str) else str(architectures[0])  # type: ignore[index]
+    named = architectures if isinstance(architectures, str) else str(architectures[0])  # type: ignore[index]  # whatever JSON it is
     assert f"is {named}," in error["reason"]
     assert "ForCausalLM" in error["remedy"]
 

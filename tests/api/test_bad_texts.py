@@ -14,7 +14,7 @@ both_parts = pytest.mark.parametrize("part", ["calibration", "evaluation"])
 def only_error(problem: dict[str, Any], kind: str) -> dict[str, Any]:
     assert problem["type"] == f"/problems/{kind}"
     (error,) = problem["errors"]
-    return error  # type: ignore[no-any-return]
+    return error  # type: ignore[no-any-return]  # from JSON
 
 
 @both_parts

@@ -56,7 +56,7 @@ def complaints() -> list[str]:
 @pytest.fixture
 def page(browser: "Browser", running_url: str, jobs: list[str], complaints: list[str]) -> Iterator["Page"]:
     """The dashboard at the size of a desktop; what the browser complains of fails the test."""
-    page = browser.new_page(viewport=DESKTOP)  # type: ignore[arg-type]
+    page = browser.new_page(viewport=DESKTOP)  # type: ignore[arg-type]  # playwright types a TypedDict
     # A violation of the content security policy is an error on the console.
     page.on("console", lambda message: complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -134,7 +134,7 @@ def test_the_page_is_never_wider_than_the_screen(width: int, page: "Page") -> No
 
 
 def test_on_a_phone_every_number_says_what_it_is(page: "Page") -> None:
-    page.set_viewport_size(PHONE)  # type: ignore[arg-type]
+    page.set_viewport_size(PHONE)  # type: ignore[arg-type]  # playwright types a TypedDict
     before = "cell => getComputedStyle(cell, '::before').content"
     labels = page.locator("tbody tr").first.locator("td").evaluate_all(f"cells => cells.map({before})")
     assert '"PPL"' in labels

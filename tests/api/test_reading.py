@@ -8,6 +8,16 @@ from jobs import store
 from tests.api.conftest import Api, Change, Json, problem_of
 from tests.api.pretend_worker import OUT_OF_MEMORY, PretendWorker
 
+CANDIDATE = {
+    "layers": [1, 2],
+    "perplexity": 23.0,
+    "low": 22.5,
+    "high": 23.5,
+    "windows": 4,
+    "in_race": True,
+    "healed": None,
+    "block_influence": None,
+}
 CANCEL, READ = "/jobs/{}/cancel", "/jobs/{}"
 
 
@@ -46,7 +56,8 @@ def test_a_running_job_tells_its_points_and_candidates(api: Api, body: Change, w
     worker.report(lease, "layer", layer=0, error=0.1, seconds=1.0)
     worker.report(lease, "perplexity", layer=1, perplexity=20.5, windows=2)
     worker.report(lease, "perplexity", layer=2, perplexity=float("inf"), windows=2)
-    worker.report(lease, "candidate", layers=[1, 2], perplexity=23.0, windows=4)
+    worker.report(lease, "candidate", **CANDIDATE | {"perplexity": 24.0, "windows": 2})
+    worker.report(lease, "candidate", **CANDIDATE)
     job = api.client.get(f"/jobs/{job_id}").json()
     assert (job["state"], job["stage"], job["progress"], job["eta_seconds"]) == (
         "running",
@@ -64,7 +75,7 @@ def test_a_running_job_tells_its_points_and_candidates(api: Api, body: Change, w
             {"layer": 1, "perplexity": 20.5, "windows": 2},
             {"layer": 2, "perplexity": None, "windows": 2},
         ],
-        "candidates": [{"layers": [1, 2], "perplexity": 23.0}],
+        "candidates": [CANDIDATE],
         "held_out": None,
     }
     assert job["parameters"] == {"before": 1000, "after": None, "removed_share": None}
@@ -76,7 +87,7 @@ def test_the_points_of_a_second_attempt_replace_those_of_the_first(
     job_id = api.submit(body()).json()["id"]
     first = worker.start(job_id)
     worker.report(first, "perplexity", layer=1, perplexity=20.5, windows=2)
-    worker.report(first, "candidate", layers=[1], perplexity=23.0, windows=4)
+    worker.report(first, "candidate", **CANDIDATE)
     worker.report(first, "held_out", perplexity_before=19.0, perplexity_after=24.0, windows=1)
     store.hand_back(worker.engine, first, "the worker stops")
     second = worker.start(job_id)

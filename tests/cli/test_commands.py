@@ -70,6 +70,19 @@ def test_prune_by_depth_names_the_removed_layers(tiny_llama: Path, tmp_path: Pat
     assert "this folder is not empty" in refused.stderr
 
 
+def test_prune_removes_the_layers_that_are_named(tiny_llama: Path, tmp_path: Path) -> None:
+    arguments = ["prune", str(tiny_llama), "--method", "depth", *TEXT, *EVALUATION]
+    pruned = answer(
+        *arguments, "--remove-layers", "2,0", "--heal", "boundary", "--output", str(tmp_path / "out")
+    )
+    assert pruned["removed_layers"] == [0, 2]
+    assert [layer["layer"] for layer in pruned["healed_layers"]] == [1]
+    refused = secateur(*arguments, "--remove-layers", "0-2", "--output", str(tmp_path / "no"), code=2)
+    assert "'0-2' is not a list of layers, such as 12,13,14" in " ".join(refused.stderr.split())
+    refused = secateur(*arguments, "--output", str(tmp_path / "no"), code=2)
+    assert "Give a ratio, or name the layers in options.layers." in refused.stderr
+
+
 def test_what_cannot_work_is_one_sentence_and_exit_code_2(tiny_llama: Path, tmp_path: Path) -> None:
     output = str(tmp_path / "out")
     arguments = ["prune", str(tiny_llama), "--method", "osscar", "--output", output, *TEXT, *EVALUATION]

@@ -21,7 +21,7 @@ def test_wanted_port_that_is_taken_names_it_and_the_way_out(taken: int) -> None:
 
 def test_wanted_port_on_all_addresses_is_taken_too(taken: int) -> None:
     with pytest.raises(AddressError, match=str(taken)):
-        choose_port("0.0.0.0", taken)  # noqa: S104
+        choose_port("0.0.0.0", taken)  # noqa: S104  binding everywhere is what is tested
 
 
 def test_default_port_that_is_taken_gives_the_next_free_one(
@@ -59,7 +59,7 @@ def test_host_that_is_not_ours(host: str) -> None:
     ("host", "url"),
     [
         ("127.0.0.1", "http://127.0.0.1:8000"),
-        ("0.0.0.0", "http://127.0.0.1:8000"),  # noqa: S104
+        ("0.0.0.0", "http://127.0.0.1:8000"),  # noqa: S104  binding everywhere is what is tested
         ("::", "http://[::1]:8000"),
         ("localhost", "http://localhost:8000"),
     ],

@@ -22,7 +22,7 @@ def shell(name: str, script: str, stop_seconds: float = 10) -> Service:
 @pytest.fixture(autouse=True)
 def _bystanders() -> None:
     """Other tests' servers are children of this process too."""
-    global bystanders  # noqa: PLW0603
+    global bystanders  # noqa: PLW0603  a fixture sets it for plain functions
     bystanders = set(psutil.Process().children(recursive=True))
 
 
@@ -71,7 +71,7 @@ def test_what_dies_is_started_again(log: ServiceLog, console: io.StringIO) -> No
 
 
 def test_crash_loop_ends_everything_and_shows_the_last_lines(log: ServiceLog) -> None:
-    with (  # noqa: PT012
+    with (  # noqa: PT012  the supervisor must be left inside
         pytest.raises(ServiceFailedError) as raised,
         Supervisor(log, policy=RestartPolicy(first_delay=0.01, failures=3)) as supervisor,
     ):
@@ -146,7 +146,7 @@ def test_takes_along_grandchildren_in_groups_of_their_own(log: ServiceLog) -> No
 
 
 def test_leaves_nothing_when_a_later_service_cannot_be_started(log: ServiceLog, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), Supervisor(log) as supervisor:  # noqa: PT012
+    with pytest.raises(FileNotFoundError), Supervisor(log) as supervisor:  # noqa: PT012  the supervisor must be left inside
         supervisor.start(shell("api", "sleep 600"))
         assert children()
         supervisor.start(Service(name="worker", command=["true"], cwd=tmp_path / "missing"))

@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pruning_core import PruneResult, checkpoint, parse_recipe, prune
 from pruning_core.calibration import calibration_windows, vocabulary_windows
+from pruning_core.depth.prune import DepthOutcome
 from pruning_core.errors import BrokenModelError, OutputExistsError, TextTooShortError, UnknownDeviceError
 from pruning_core.events import (
     DenseMeasured,
@@ -102,7 +103,7 @@ def test_the_checkpoint_has_the_cut_shapes_and_no_others(
 ) -> None:
     prune(recipe(tiny_llama, method), tmp_path)
     with safe_open(tmp_path / "model.safetensors", "pt") as file:
-        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118  safetensors files only have keys()
     layers, width = (4, 128) if method == "osscar" else (3, 256)
     assert {name.split(".")[2] for name in shapes if ".layers." in name} == set(map(str, range(layers)))
     assert {shape for name, shape in shapes.items() if "gate_proj" in name} == {(width, 32)}
@@ -143,7 +144,7 @@ def test_tied_embeddings_stay_tied_and_count_once(models: Path, tmp_path: Path) 
     folder = make_tiny_llama(models / "tied", tie_word_embeddings=True)
     result = prune(recipe(folder, "depth"), tmp_path)
     with safe_open(tmp_path / "model.safetensors", "pt") as file:
-        assert "lm_head.weight" not in file.keys()  # noqa: SIM118
+        assert "lm_head.weight" not in file.keys()  # noqa: SIM118  safetensors files only have keys()
     assert load_and_measure(tmp_path)["parameters"] == result.parameters_after == result.plan.parameters_after
 
 
@@ -230,6 +231,43 @@ def test_what_was_used_is_recorded(tiny_llama: Path, tmp_path: Path) -> None:
     assert PruneResult.model_validate_json(result.model_dump_json()) == result
     assert len(result.candidates) == 4
     assert all(math.isfinite(candidate.perplexity) for candidate in result.candidates)
+
+
+@pytest.mark.parametrize(
+    ("options", "samples", "search", "heal"),
+    [
+        ({}, 8, 1, 7),
+        ({}, 1, 1, 1),
+        ({"search_samples": 3}, 8, 3, 5),
+        ({"search_samples": 99}, 8, 8, 8),
+        ({"heal": "none"}, 8, 8, 0),
+        ({"heal": "none", "search_samples": 3}, 8, 3, 0),
+    ],
+)
+def test_some_windows_choose_layers_and_others_heal(
+    tiny_llama: Path,
+    tmp_path: Path,
+    options: dict[str, Any],
+    samples: int,
+    search: int,
+    heal: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: dict[str, torch.Tensor] = {}
+
+    def look(
+        *_: object, search_windows: torch.Tensor, heal_windows: torch.Tensor, **__: object
+    ) -> DepthOutcome:
+        seen.update(search=search_windows, heal=heal_windows)
+        return DepthOutcome((), [], [])
+
+    monkeypatch.setattr("pruning_core.pruning.prune_depth", look)
+    text = {"dataset": "builtin", "samples": samples, "sequence_length": 128}
+    asked = recipe(tiny_llama, "depth", calibration=text, options=options | {"vocabulary_share": 0})
+    prune(asked, tmp_path / "out")
+    assert (len(seen["search"]), len(seen["heal"])) == (search, heal)
+    if search + heal == samples:
+        assert not {*map(str, seen["search"].tolist())} & {*map(str, seen["heal"].tolist())}
 
 
 def test_a_folder_that_holds_something_is_left_alone(tiny_llama: Path, tmp_path: Path) -> None:

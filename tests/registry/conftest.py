@@ -62,6 +62,7 @@ def make_result(**changes: Any) -> PruneResult:
         "held_out": {"perplexity_before": 11.0, "perplexity_after": 12.5, "windows": 1},
         "layer_losses": [],
         "candidates": [],
+        "healed_layers": [],
         "seconds": 123.4,
         "peak_rss_bytes": 10**9,
         "versions": {"python": "3.11.7", "torch": "2.9.0", "transformers": "5.23.0"},
