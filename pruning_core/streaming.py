@@ -140,7 +140,8 @@ class ResidentModel:
 
         # The model's own forward behind its layers: final norm, head, and whatever a family does to its logits.
         with self._layers_doing(inject):
-            placeholder = torch.zeros(flat.shape[:2], dtype=torch.long, device=self.device)
+            # A row for each token, for no model has positions for so many in one.
+            placeholder = torch.zeros(flat.shape[1], 1, dtype=torch.long, device=self.device)
             logits: Tensor = self.model(input_ids=placeholder, use_cache=False).logits
         return logits
 

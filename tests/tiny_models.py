@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedModel,
@@ -29,6 +31,25 @@ SIZES: dict[str, Any] = {
     "bos_token_id": 0,
     "eos_token_id": 0,
 }
+
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "llama": {},
+    "mistral": {"sliding_window": 16, "head_dim": 8},
+    "qwen2": {},
+    "qwen3": {"head_dim": 8},
+    "phi3": {},
+    "glm": {"head_dim": 8},
+    "cohere": {"use_qk_norm": True},
+    "opt": {"ffn_dim": SIZES["intermediate_size"], "word_embed_proj_dim": SIZES["hidden_size"]},
+}
+"""One tiny model of every family, by its `model_type`."""
+
+
+def make_tiny(model_type: str, folder: Path, **changes: Any) -> Path:
+    config = AutoConfig.for_model(model_type, **SIZES | VARIANTS[model_type] | changes)
+    kind = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    return _save(kind, config, folder)
 
 
 def make_tiny_llama(folder: Path, **changes: Any) -> Path:

@@ -12,13 +12,34 @@ Config = Mapping[str, Any]
 class MlpRoles:
     """The parts of an MLP, by their path inside a decoder layer.
 
-    `producers` compute the intermediate channels (their output rows are channels), `consumer` reads them (its
-    input columns are channels). What the first producer gives passes the `activation`; a second one multiplies that.
+    Attributes:
+        producers: linears that compute the intermediate channels; their output rows are channels. What the first gives
+            passes the `activation`; what a second gives multiplies that.
+        activation: the module between producers and consumer.
+        consumer: linear that reads the channels; its input columns are channels.
+        fused: how many producers each of those linears is, one's rows behind the other's: 2 for a fused gate and up.
     """
 
     producers: tuple[str, ...]
     activation: str
     consumer: str
+    fused: int = 1
+
+
+GATED = MlpRoles(
+    producers=("mlp.gate_proj", "mlp.up_proj"), activation="mlp.act_fn", consumer="mlp.down_proj"
+)
+"""How Llama names them, and most after it."""
+
+FUSED = MlpRoles(
+    producers=("mlp.gate_up_proj",), activation="mlp.activation_fn", consumer="mlp.down_proj", fused=2
+)
+"""How Phi-3 names them, and GLM."""
+
+
+def anything_goes(_config: Config) -> str | None:
+    """What is wrong with a config of a family all of whose variants are described: nothing."""
+    return None
 
 
 @dataclass(frozen=True)
@@ -46,6 +67,7 @@ class Family:
         count: parameters of a model with this config.
         per_layer_lists: config fields that hold one value per decoder layer, cut together with the layers.
         defaults: config fields that a `config.json` may omit, as transformers fills them in.
+        refusal: why a model with this config cannot be pruned, although its family is described; None if it can.
     """
 
     model_types: tuple[str, ...]
@@ -56,3 +78,4 @@ class Family:
     count: Callable[[Config], ParameterCount]
     per_layer_lists: tuple[str, ...] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    refusal: Callable[[Config], str | None] = anything_goes

@@ -4,20 +4,41 @@ from pruning_core.models.description import Config, ParameterCount
 
 
 def count_grouped_query_decoder(
-    config: Config, *, qkv_bias: bool, output_bias: bool, mlp_bias: bool
+    config: Config,
+    *,
+    qkv_bias: bool = False,
+    output_bias: bool = False,
+    mlp_bias: bool = False,
+    qk_norm: bool = False,
+    layer_norms: int = 2,
 ) -> ParameterCount:
-    """Count a decoder of RMS norm, attention, RMS norm, gated MLP, with an RMS norm before the head."""
+    """Count a decoder of attention and a gated MLP, with a norm before the head; norms have a weight and no bias.
+
+    Args:
+        config: the checkpoint's, with the family's defaults.
+        qkv_bias: whether query, key and value have biases.
+        output_bias: whether the attention's output has one.
+        mlp_bias: whether the MLP's linears have biases.
+        qk_norm: whether query and key have a norm over one head's dimensions, shared by all heads.
+        layer_norms: norms over the hidden size in a decoder layer.
+    """
     hidden = config["hidden_size"]
     heads = config["num_attention_heads"]
-    head_dim = config.get("head_dim") or hidden // heads
-    query = heads * head_dim
-    key_value = 2 * (config.get("num_key_value_heads") or heads) * head_dim
+    dimension = head_dimension(config)
+    query = heads * dimension
+    key_value = 2 * (config.get("num_key_value_heads") or heads) * dimension
     embeddings = config["vocab_size"] * hidden
     attention = (
         hidden * (query + key_value) + qkv_bias * (query + key_value) + query * hidden + output_bias * hidden
     )
     return ParameterCount(
         outside_layers=embeddings * (1 if config["tie_word_embeddings"] else 2) + hidden,
-        layer_without_channels=attention + 2 * hidden + mlp_bias * hidden,
+        layer_without_channels=attention + qk_norm * 2 * dimension + layer_norms * hidden + mlp_bias * hidden,
         channel=3 * hidden + 2 * mlp_bias,
     )
+
+
+def head_dimension(config: Config) -> int:
+    """Dimensions of one attention head."""
+    dimension: int = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
+    return dimension

@@ -1,6 +1,6 @@
 """Llama 2, 3, 3.1 and what is built like them (SmolLM2, TinyLlama, …)."""
 
-from pruning_core.models.description import Config, Family, MlpRoles, ParameterCount
+from pruning_core.models.description import GATED, Config, Family, ParameterCount
 from pruning_core.models.grouped_query import count_grouped_query_decoder
 
 
@@ -14,9 +14,7 @@ def _count(config: Config) -> ParameterCount:
 LLAMA = Family(
     model_types=("llama",),
     layers="model.layers",
-    mlp=MlpRoles(
-        producers=("mlp.gate_proj", "mlp.up_proj"), activation="mlp.act_fn", consumer="mlp.down_proj"
-    ),
+    mlp=GATED,
     depth_field="num_hidden_layers",
     width_field="intermediate_size",
     count=_count,

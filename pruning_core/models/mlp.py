@@ -15,6 +15,12 @@ class MlpChannels:
         self.producers = [_linear(layer, path) for path in roles.producers]
         self.consumer = _linear(layer, roles.consumer)
         self._activation = layer.get_submodule(roles.activation)
+        self._fused = roles.fused
+
+    @property
+    def inputs(self) -> int:
+        """What the MLP reads: its hidden size."""
+        return self.producers[0].in_features
 
     def consumer_weight(self) -> Tensor:
         """The consumer as the paper writes it: [channels, outputs], so that the MLP's output is A W."""
@@ -22,7 +28,7 @@ class MlpChannels:
 
     def activations(self, inputs: Tensor) -> Tensor:
         """A: what the MLP's input, [tokens, inputs], sends into the consumer, [tokens, channels]."""
-        return self.combine([producer(inputs) for producer in self.producers])
+        return self.combine([part for producer in self.producers for part in self._split(producer(inputs))])
 
     def combine(self, produced: Sequence[Tensor]) -> Tensor:
         """A from what each producer gives, [tokens, channels] each; elementwise."""
@@ -35,10 +41,11 @@ class MlpChannels:
     def narrow(self, kept: Tensor) -> None:
         """Keep only the channels `kept`, [kept channels], ascending indices; the consumer's weight with them."""
         for producer in self.producers:
-            producer.weight = _parameter(producer.weight.detach()[kept].clone())
+            rows = torch.cat([kept + part * self.consumer.in_features for part in range(self._fused)])
+            producer.weight = _parameter(producer.weight.detach()[rows].clone())
             if producer.bias is not None:
-                producer.bias = _parameter(producer.bias.detach()[kept].clone())
-            producer.out_features = len(kept)
+                producer.bias = _parameter(producer.bias.detach()[rows].clone())
+            producer.out_features = len(rows)
         self.consumer.weight = _parameter(self.consumer.weight.detach()[:, kept].contiguous())
         self.consumer.in_features = len(kept)
 
@@ -52,16 +59,21 @@ class MlpChannels:
     def read_producers(self) -> list[Tensor]:
         """Each producer as one matrix, [inputs, channels], with its bias, if it has one, as a last row."""
         return [
-            torch.cat([producer.weight.detach().T, *_as_row(producer.bias)]) for producer in self.producers
+            part
+            for producer in self.producers
+            for part in self._split(torch.cat([producer.weight.detach().T, *_as_row(producer.bias)]))
         ]
 
     def write_producers(self, matrices: Sequence[Tensor]) -> None:
         """Set the producers to such matrices."""
-        for producer, matrix in zip(self.producers, matrices, strict=True):
-            inputs = producer.in_features
-            producer.weight = _parameter(_like(producer.weight, matrix[:inputs].T))
+        for index, producer in enumerate(self.producers):
+            matrix = torch.cat([*matrices[index * self._fused : (index + 1) * self._fused]], dim=1)
+            producer.weight = _parameter(_like(producer.weight, matrix[: producer.in_features].T))
             if producer.bias is not None:
-                producer.bias = _parameter(_like(producer.bias, matrix[inputs]))
+                producer.bias = _parameter(_like(producer.bias, matrix[producer.in_features]))
+
+    def _split(self, fused: Tensor) -> Sequence[Tensor]:
+        return fused.chunk(self._fused, dim=1)
 
 
 def _linear(layer: nn.Module, path: str) -> nn.Linear:
@@ -75,7 +87,7 @@ def _parameter(values: Tensor) -> nn.Parameter:
 
 
 def _like(old: Tensor, new: Tensor) -> Tensor:
-    return new.to(dtype=old.dtype, device=old.device, memory_format=torch.contiguous_format)
+    return new.to(dtype=old.dtype, device=old.device).contiguous()
 
 
 def _as_row(bias: Tensor | None) -> list[Tensor]:

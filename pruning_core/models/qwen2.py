@@ -1,22 +1,17 @@
 """Qwen2 and Qwen2.5: biases on query, key and value; `layer_types` names each layer's attention."""
 
-from pruning_core.models.description import Config, Family, MlpRoles, ParameterCount
+from functools import partial
+
+from pruning_core.models.description import GATED, Family
 from pruning_core.models.grouped_query import count_grouped_query_decoder
-
-
-def _count(config: Config) -> ParameterCount:
-    return count_grouped_query_decoder(config, qkv_bias=True, output_bias=False, mlp_bias=False)
-
 
 QWEN2 = Family(
     model_types=("qwen2",),
     layers="model.layers",
-    mlp=MlpRoles(
-        producers=("mlp.gate_proj", "mlp.up_proj"), activation="mlp.act_fn", consumer="mlp.down_proj"
-    ),
+    mlp=GATED,
     depth_field="num_hidden_layers",
     width_field="intermediate_size",
-    count=_count,
+    count=partial(count_grouped_query_decoder, qkv_bias=True),
     per_layer_lists=("layer_types",),
     defaults={
         "num_key_value_heads": 32,

@@ -4,11 +4,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from pruning_core.errors import NotCausalLanguageModelError, UnsupportedFamilyError
+from pruning_core.models.cohere import COHERE
 from pruning_core.models.description import Config, Family
+from pruning_core.models.glm import GLM
 from pruning_core.models.llama import LLAMA
+from pruning_core.models.mistral import MISTRAL
+from pruning_core.models.opt import OPT
+from pruning_core.models.phi3 import PHI3
 from pruning_core.models.qwen2 import QWEN2
+from pruning_core.models.qwen3 import QWEN3
 
-FAMILIES: tuple[Family, ...] = (LLAMA, QWEN2)
+FAMILIES: tuple[Family, ...] = (LLAMA, MISTRAL, QWEN2, QWEN3, PHI3, GLM, COHERE, OPT)
 
 _by_model_type = {model_type: family for family in FAMILIES for model_type in family.model_types}
 
@@ -29,7 +35,7 @@ def describe(config: Mapping[str, Any], model: str) -> tuple[Family, Config]:
 
     Raises:
         NotCausalLanguageModelError: the checkpoint's architecture does not predict the next token.
-        UnsupportedFamilyError: nobody described this `model_type`.
+        UnsupportedFamilyError: nobody described this `model_type`, or not this variant of it.
     """
     architectures = config.get("architectures") or []
     if not isinstance(architectures, list):
@@ -51,4 +57,8 @@ def describe(config: Mapping[str, Any], model: str) -> tuple[Family, Config]:
             f"its model_type is {model_type!r}, a family that is not described.",
             f"Name a model of one of these: {', '.join(supported_model_types())}.",
         )
-    return family, {**family.defaults, **config}
+    filled = {**family.defaults, **config}
+    refusal = family.refusal(filled)
+    if refusal is not None:
+        raise UnsupportedFamilyError("model", model, f"{refusal}.", "Name another model of this family.")
+    return family, filled

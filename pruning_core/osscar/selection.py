@@ -5,7 +5,7 @@ from torch import Tensor
 
 from pruning_core.events import Precision
 from pruning_core.osscar.elimination import eliminate
-from pruning_core.repair.regression import Regression, solve_on
+from pruning_core.repair.regression import Regression, factorise, solve_on
 
 OBJECTIVE_TOLERANCE = 1e-4
 
@@ -26,7 +26,8 @@ def select(regression: Regression, keep: int, damping: float) -> tuple[Tensor, P
         [keep], ascending indices, and the precision.
     """
     hessian, targets = regression.system(damping)
-    optimum = torch.cholesky_solve(targets, torch.linalg.cholesky(hessian))
+    hessian, factor = factorise(hessian)
+    optimum = torch.cholesky_solve(targets, factor)
     try:
         quick = eliminate(hessian.float(), optimum.float(), keep)
     except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # torch does not list it

@@ -64,7 +64,9 @@ class MomentSums:
     """Adds up `Moments`, batch by batch.
 
     Each batch is multiplied in at least float32 and added up in float64, so that the sum does not lose what the last of
-    a hundred thousand tokens adds. Of the symmetric AᵀA only the panels on and above the diagonal are computed.
+    a hundred thousand tokens adds. Before it is multiplied the mean of the first batch is taken off, and put back in
+    float64: where the mean dwarfs what varies, as behind a bias and a ReLU, float32 products would drown that. Of the
+    symmetric AᵀA only the panels on and above the diagonal are computed.
     """
 
     def __init__(self, channels: int, outputs: int, device: torch.device) -> None:
@@ -73,12 +75,16 @@ class MomentSums:
 
         self._upper, self._cross = zeros(channels, channels), zeros(channels, outputs)
         self._activations, self._targets, self._energy = zeros(channels), zeros(outputs), zeros()
+        self._activations_origin: Tensor | None = None
+        self._targets_origin: Tensor | None = None
         self._tokens = 0
-        self._has_targets = False
 
     def add(self, activations: Tensor, targets: Tensor | None) -> None:
         """Add a batch: A, [tokens, channels], and T, [tokens, outputs], in every batch or in none."""
         activations = at_least_float32(activations)
+        if self._activations_origin is None:
+            self._activations_origin = activations.mean(0)
+        activations = activations - self._activations_origin
         for start in range(0, activations.shape[1], COLUMNS_PER_PRODUCT):
             panel = activations[:, start : start + COLUMNS_PER_PRODUCT]
             self._upper[start : start + COLUMNS_PER_PRODUCT, start:] += panel.T @ activations[:, start:]
@@ -86,21 +92,30 @@ class MomentSums:
         self._tokens += len(activations)
         if targets is not None:
             targets = at_least_float32(targets)
+            if self._targets_origin is None:
+                self._targets_origin = targets.mean(0)
+            targets = targets - self._targets_origin
             self._cross += activations.T @ targets
             self._targets += targets.sum(0, dtype=torch.float64)
             self._energy += targets.square().sum(dtype=torch.float64)
-            self._has_targets = True
 
     def total(self, weight: Tensor) -> Moments:
-        """Give the sums so far; where no T was given it is AW, the weight being W, [channels, outputs]."""
-        gram = self._upper.triu() + self._upper.triu(1).T
-        if self._has_targets:
-            cross, targets, energy = self._cross, self._targets, self._energy
-        else:
+        """Give the sums so far, of one batch at least; where no T was given it is AW, W being [channels, outputs]."""
+        assert self._activations_origin is not None  # noqa: S101  every calibration has a window
+        origin, sums = self._activations_origin.double(), self._activations
+        activations = sums + self._tokens * origin
+        beside = torch.outer(origin, sums)
+        gram = self._upper.triu() + self._upper.triu(1).T + beside + beside.T
+        gram += self._tokens * torch.outer(origin, origin)
+        if self._targets_origin is None:
             weight = weight.to(gram)
-            cross, targets = gram @ weight, self._activations @ weight
-            energy = (weight * cross).sum()
-        return Moments(gram, cross, self._activations, targets, energy, self._tokens)
+            cross, targets = gram @ weight, activations @ weight
+            return Moments(gram, cross, activations, targets, (weight * cross).sum(), self._tokens)
+        target = self._targets_origin.double()
+        targets = self._targets + self._tokens * target
+        cross = self._cross + torch.outer(origin, self._targets) + torch.outer(activations, target)
+        energy = self._energy + (2 * self._targets + self._tokens * target) @ target
+        return Moments(gram, cross, activations, targets, energy, self._tokens)
 
 
 def at_least_float32(batch: Tensor) -> Tensor:

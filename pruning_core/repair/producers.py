@@ -21,7 +21,7 @@ from torch import Tensor
 
 from pruning_core.models.mlp import MlpChannels
 from pruning_core.repair.moments import MomentSums, at_least_float32
-from pruning_core.repair.regression import damp, refit
+from pruning_core.repair.regression import damp, factorise, refit
 
 INPUT_DAMPING, CHANNEL_DAMPING = 0.01, 0.1
 """Of the two factors of the curvature, as shares of their mean diagonals."""
@@ -170,5 +170,5 @@ def _refit(
 
 
 def _factor(curvature: Tensor, damping: float) -> Tensor:
-    factor: Tensor = torch.linalg.cholesky(damp(curvature, damping))
+    _, factor = factorise(damp(curvature, damping))
     return factor

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from pruning_core.repair.moments import Moments
 
+MORE_DAMPING = (0.0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
+
 
 @dataclass(frozen=True)
 class Regression:
@@ -122,5 +124,21 @@ def damp(gram: Tensor, damping: float) -> Tensor:
 
 def solve_on(hessian: Tensor, targets: Tensor, kept: Tensor) -> Tensor:
     """H_SS⁻¹ G_S: [kept, outputs]."""
-    factor = torch.linalg.cholesky(hessian[kept][:, kept])
+    _, factor = factorise(hessian[kept][:, kept])
     return torch.cholesky_solve(targets[kept], factor)
+
+
+def factorise(hessian: Tensor) -> tuple[Tensor, Tensor]:
+    """H and its Cholesky factor; with as much more on H's diagonal as the factor needs to exist.
+
+    Products of float32 activations leave H's small eigenvalues uncertain, and a λ below that can leave one negative.
+    """
+    mean = hessian.diagonal().mean()
+    for more in MORE_DAMPING:
+        damped = hessian + more * mean * torch.eye(len(hessian), dtype=hessian.dtype, device=hessian.device)
+        factor, failed = torch.linalg.cholesky_ex(damped)
+        if not failed:
+            return damped, factor
+    raise torch.linalg.LinAlgError(  # type: ignore[attr-defined]  # torch does not list it
+        "AᵀA is far from positive semidefinite"
+    )

@@ -122,7 +122,7 @@ class Visitors:
         producers = channels.read_producers()
         fit_producers(
             channels,
-            self._examples(channels.producers[0].in_features),
+            self._examples(channels.inputs),
             steps=self._options.producer_steps,
             refit_damping=refitted.damping,
             shift=refitted.shift,

@@ -6,7 +6,7 @@ import torch
 from pruning_core.osscar.elimination import eliminate
 from pruning_core.osscar.layer import narrow
 from pruning_core.repair.moments import Moments, MomentSums
-from pruning_core.repair.regression import Regression, damp, solve_on
+from pruning_core.repair.regression import Regression, damp, factorise, solve_on
 from tests.pruning_core.oracles import (
     downdate_one_at_a_time,
     eliminate_one_at_a_time,
@@ -198,6 +198,39 @@ def test_the_moments_add_up_what_float32_would_lose() -> None:
     moments = sums.total(torch.ones(2, 1))
     assert moments.gram.tolist() == [[4096.0**2 + 1000] * 2] * 2
     assert moments.activations.tolist() == [4096.0 + 1000] * 2
+
+
+def test_the_moments_keep_what_a_large_mean_would_drown() -> None:
+    generator = torch.Generator().manual_seed(10)
+    activations = 1000 + 0.01 * torch.randn(4096, 16, generator=generator, dtype=torch.float64)
+    targets = 500 + torch.randn(4096, 4, generator=generator, dtype=torch.float64)
+    # As float32 holds them.
+    activations, targets = activations.float().double(), targets.float().double()
+    sums = MomentSums(16, 4, torch.device("cpu"))
+    for rows in torch.arange(4096).split(1024):
+        sums.add(activations[rows].float(), targets[rows].float())
+    centred = sums.total(torch.zeros(16, 4)).centred()
+    activations, targets = activations - activations.mean(0), targets - targets.mean(0)
+    assert torch.allclose(centred.gram, activations.T @ activations, rtol=1e-4, atol=1e-5)
+    assert torch.allclose(centred.cross, activations.T @ targets, rtol=1e-4, atol=1e-3)
+    assert centred.energy.item() == pytest.approx(targets.square().sum().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("smallest", [0.0, -1e-7, -1e-3])
+def test_a_gram_matrix_that_rounding_left_indefinite_is_damped_until_it_has_a_factor(smallest: float) -> None:
+    vectors, _ = torch.linalg.qr(torch.randn(12, 12, dtype=torch.float64))
+    values = torch.linspace(1, 2, 12, dtype=torch.float64)
+    values[0] = smallest
+    hessian = (vectors * values) @ vectors.T
+    damped, factor = factorise(hessian)
+    assert torch.allclose(factor @ factor.T, damped)
+    more = (damped - hessian).diagonal()
+    assert 0 <= more.min() <= more.max() < 20 * max(-smallest, 1e-6)
+
+
+def test_a_matrix_that_is_no_gram_matrix_has_none() -> None:
+    with pytest.raises(torch.linalg.LinAlgError, match="far from positive semidefinite"):
+        factorise(-torch.eye(4, dtype=torch.float64))
 
 
 def test_the_gram_matrix_is_whole_where_it_has_several_panels() -> None:

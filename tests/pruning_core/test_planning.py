@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from pruning_core.errors import CutTooLargeError, CutTooSmallError
+from pruning_core.errors import CutTooLargeError, CutTooSmallError, UnsupportedFamilyError
 from pruning_core.models.registry import describe, supported_model_types
 from pruning_core.planning import MINIMUM_WIDTH, Plan, plan
 from pruning_core.recipe import parse_recipe
 
+WITHIN_VOCABULARY = {"pad_token_id": 0}
 CONFIGS: list[dict[str, Any]] = [
     {"model_type": "llama"},
     {"model_type": "llama", "tie_word_embeddings": True, "num_key_value_heads": 2},
@@ -20,6 +21,27 @@ CONFIGS: list[dict[str, Any]] = [
     {"model_type": "llama", "head_dim": 48, "num_key_value_heads": 1},
     {"model_type": "qwen2"},
     {"model_type": "qwen2", "tie_word_embeddings": True, "num_key_value_heads": 2},
+    {"model_type": "mistral"},
+    {"model_type": "mistral", "head_dim": None, "tie_word_embeddings": True, "num_key_value_heads": 2},
+    {"model_type": "qwen3"},
+    {"model_type": "qwen3", "attention_bias": True, "head_dim": 16, "num_key_value_heads": 2},
+    {"model_type": "phi3", **WITHIN_VOCABULARY},
+    {"model_type": "phi3", "tie_word_embeddings": True, "num_key_value_heads": 2, **WITHIN_VOCABULARY},
+    {"model_type": "glm", **WITHIN_VOCABULARY},
+    {"model_type": "glm", "attention_bias": False, "tie_word_embeddings": True, **WITHIN_VOCABULARY},
+    {"model_type": "cohere", **WITHIN_VOCABULARY},
+    {
+        "model_type": "cohere",
+        "attention_bias": True,
+        "use_qk_norm": True,
+        "num_key_value_heads": 2,
+        **WITHIN_VOCABULARY,
+    },
+    {"model_type": "opt", "ffn_dim": 640, "word_embed_proj_dim": 64},
+    {"model_type": "opt", "ffn_dim": 640, "word_embed_proj_dim": 32, "tie_word_embeddings": False},
+    {"model_type": "opt", "ffn_dim": 640, "word_embed_proj_dim": 64, "enable_bias": False},
+    {"model_type": "opt", "ffn_dim": 640, "word_embed_proj_dim": 64, "_remove_final_layer_norm": True},
+    {"model_type": "opt", "ffn_dim": 640, "word_embed_proj_dim": 64, "layer_norm_elementwise_affine": False},
 ]
 SIZES = {
     "vocab_size": 300,
@@ -48,7 +70,8 @@ def test_parameters_before_and_after_are_those_of_the_model(config: dict[str, An
     config = SIZES | config
     width, depth = make_plan(config, "osscar", 0.4), make_plan(config, "depth", 0.4)
     assert width.parameters_before == depth.parameters_before == count(config)
-    assert width.parameters_after == count(config, intermediate_size=384)
+    family, _ = describe(config, "any")
+    assert width.parameters_after == count(config, **{family.width_field: 384})
     assert depth.parameters_after == count(config, num_hidden_layers=3)
 
 
@@ -56,9 +79,55 @@ def test_every_supported_family_is_counted_here() -> None:
     assert {config["model_type"] for config in CONFIGS} == set(supported_model_types())
 
 
+LLAMA_2_7B = {"model_type": "llama", "vocab_size": 32000, "hidden_size": 4096, "num_hidden_layers": 32}
+LLAMA_2_7B |= {"num_attention_heads": 32, "intermediate_size": 11008}
+LLAMA_3_8B = LLAMA_2_7B | {"vocab_size": 128256, "num_key_value_heads": 8, "intermediate_size": 14336}
+LLAMA_2_70B = LLAMA_2_7B | {"hidden_size": 8192, "num_hidden_layers": 80, "num_attention_heads": 64}
+LLAMA_2_70B |= {"num_key_value_heads": 8, "intermediate_size": 28672}
+LLAMA_31_405B = LLAMA_2_70B | {"vocab_size": 128256, "hidden_size": 16384, "num_hidden_layers": 126}
+LLAMA_31_405B |= {"num_attention_heads": 128, "intermediate_size": 53248}
+QWEN_25_14B = {"model_type": "qwen2", "vocab_size": 152064, "hidden_size": 5120, "num_hidden_layers": 48}
+QWEN_25_14B |= {"num_attention_heads": 40, "num_key_value_heads": 8, "intermediate_size": 13824}
+PHI_35_MINI = {"model_type": "phi3", "vocab_size": 32064, "hidden_size": 3072, "num_hidden_layers": 32}
+PHI_35_MINI |= {"num_attention_heads": 32, "num_key_value_heads": 32, "intermediate_size": 8192}
+COMMAND_R = {"model_type": "cohere", "vocab_size": 256000, "hidden_size": 8192, "num_hidden_layers": 40}
+COMMAND_R |= {"num_attention_heads": 64, "num_key_value_heads": 8, "intermediate_size": 24576}
+OPT_67B = {"model_type": "opt", "vocab_size": 50272, "hidden_size": 4096, "num_hidden_layers": 32}
+OPT_67B |= {"num_attention_heads": 32, "ffn_dim": 16384, "word_embed_proj_dim": 4096}
+
+
+@pytest.mark.parametrize(
+    ("config", "method", "ratio", "parameters", "removed"),
+    [
+        (LLAMA_2_7B, "osscar", 0.1, 6_738_415_616, 6.7224),
+        (LLAMA_3_8B, "osscar", 0.1, 8_030_261_248, 6.8945),
+        (QWEN_25_14B, "osscar", 0.1, 14_770_033_664, 7.0284),
+        (PHI_35_MINI, "osscar", 0.1, 3_821_079_552, 5.9274),
+        (COMMAND_R, "osscar", 0.1, 32_296_476_672, 7.4025),
+        (OPT_67B, "osscar", 0.1165, 6_658_473_984, 7.5600),
+        (LLAMA_2_7B, "depth", 3 / 32, 6_738_415_616, 9.0103),
+        (LLAMA_2_70B, "depth", 9 / 80, 68_976_648_192, 11.1645),
+        (LLAMA_31_405B, "depth", 13 / 126, 405_853_388_800, 10.2106),
+        (QWEN_25_14B, "depth", 5 / 48, 14_770_033_664, 9.3185),
+        (OPT_67B, "depth", 4 / 32, 6_658_473_984, 12.0977),
+    ],
+)
+def test_the_published_tables_come_out_exactly(
+    config: dict[str, Any], method: str, ratio: float, parameters: int, removed: float
+) -> None:
+    cut = make_plan(config, method, ratio)
+    assert cut.parameters_before == parameters
+    assert round(100 * cut.removed_share, 4) == removed
+
+
+def test_a_variant_that_is_not_described_is_refused() -> None:
+    with pytest.raises(UnsupportedFamilyError, match="do_layer_norm_before is false, as in opt-350m"):
+        describe(OPT_67B | {"do_layer_norm_before": False}, "facebook/opt-350m")
+
+
 @pytest.mark.parametrize("model_type", supported_model_types())
 def test_defaults_are_those_of_transformers(model_type: str) -> None:
-    family, _ = describe(SIZES | {"model_type": model_type}, "any")
+    family, _ = describe(SIZES | {"model_type": model_type, "ffn_dim": 640}, "any")
     theirs = AutoConfig.for_model(model_type).to_dict()
     assert {name: theirs[name] for name in family.defaults} == dict(family.defaults)
 

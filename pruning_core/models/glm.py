@@ -1,0 +1,25 @@
+"""GLM-4 (9B): biases on query, key and value, fused gate and up."""
+
+from pruning_core.models.description import FUSED, Config, Family, ParameterCount
+from pruning_core.models.grouped_query import count_grouped_query_decoder
+
+
+def _count(config: Config) -> ParameterCount:
+    return count_grouped_query_decoder(config, qkv_bias=config["attention_bias"])
+
+
+GLM = Family(
+    model_types=("glm",),
+    layers="model.layers",
+    mlp=FUSED,
+    depth_field="num_hidden_layers",
+    width_field="intermediate_size",
+    count=_count,
+    defaults={
+        "attention_bias": True,
+        "head_dim": 128,
+        "num_key_value_heads": 2,
+        "tie_word_embeddings": False,
+        "max_position_embeddings": 131072,
+    },
+)

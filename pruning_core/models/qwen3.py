@@ -1,0 +1,27 @@
+"""Qwen3, dense: norms on query and key; `layer_types` names each layer's attention."""
+
+from pruning_core.models.description import GATED, Config, Family, ParameterCount
+from pruning_core.models.grouped_query import count_grouped_query_decoder
+
+
+def _count(config: Config) -> ParameterCount:
+    bias = config["attention_bias"]
+    return count_grouped_query_decoder(config, qkv_bias=bias, output_bias=bias, qk_norm=True)
+
+
+QWEN3 = Family(
+    model_types=("qwen3",),
+    layers="model.layers",
+    mlp=GATED,
+    depth_field="num_hidden_layers",
+    width_field="intermediate_size",
+    count=_count,
+    per_layer_lists=("layer_types",),
+    defaults={
+        "attention_bias": False,
+        "head_dim": 128,
+        "num_key_value_heads": 32,
+        "tie_word_embeddings": False,
+        "max_position_embeddings": 32768,
+    },
+)
