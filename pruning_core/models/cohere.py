@@ -18,6 +18,7 @@ def _count(config: Config) -> ParameterCount:
 
 
 COHERE = Family(
+    name="Command-R",
     model_types=("cohere",),
     layers="model.layers",
     mlp=GATED,

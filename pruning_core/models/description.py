@@ -59,6 +59,7 @@ class Family:
     """One model family of transformers.
 
     Attributes:
+        name: the models it describes, as people call them.
         model_types: the `model_type` values it describes.
         layers: path of the decoder layers inside the `…ForCausalLM` module.
         mlp: the MLP's linears.
@@ -70,6 +71,7 @@ class Family:
         refusal: why a model with this config cannot be pruned, although its family is described; None if it can.
     """
 
+    name: str
     model_types: tuple[str, ...]
     layers: str
     mlp: MlpRoles

@@ -9,6 +9,7 @@ def _count(config: Config) -> ParameterCount:
 
 
 GLM = Family(
+    name="GLM-4 9B",
     model_types=("glm",),
     layers="model.layers",
     mlp=FUSED,

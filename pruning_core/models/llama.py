@@ -12,6 +12,7 @@ def _count(config: Config) -> ParameterCount:
 
 
 LLAMA = Family(
+    name="Llama 2, 3, 3.1, 3.2; SmolLM2, TinyLlama",
     model_types=("llama",),
     layers="model.layers",
     mlp=GATED,

@@ -4,6 +4,7 @@ from pruning_core.models.description import GATED, Family
 from pruning_core.models.grouped_query import count_grouped_query_decoder
 
 MISTRAL = Family(
+    name="Mistral 7B, Nemo, Small",
     model_types=("mistral",),
     layers="model.layers",
     mlp=GATED,

@@ -26,6 +26,7 @@ def _refusal(config: Config) -> str | None:
 
 
 OPT = Family(
+    name="OPT, except opt-350m",
     model_types=("opt",),
     layers="model.decoder.layers",
     mlp=MlpRoles(producers=("fc1",), activation="activation_fn", consumer="fc2"),

@@ -7,6 +7,7 @@ from pruning_core.models.description import FUSED, Family
 from pruning_core.models.grouped_query import count_grouped_query_decoder
 
 PHI3 = Family(
+    name="Phi-3, Phi-3.5, Phi-4",
     model_types=("phi3",),
     layers="model.layers",
     mlp=FUSED,

@@ -6,6 +6,7 @@ from pruning_core.models.description import GATED, Family
 from pruning_core.models.grouped_query import count_grouped_query_decoder
 
 QWEN2 = Family(
+    name="Qwen2, Qwen2.5",
     model_types=("qwen2",),
     layers="model.layers",
     mlp=GATED,

@@ -10,6 +10,7 @@ def _count(config: Config) -> ParameterCount:
 
 
 QWEN3 = Family(
+    name="Qwen3, dense",
     model_types=("qwen3",),
     layers="model.layers",
     mlp=GATED,

@@ -23,6 +23,16 @@ def supported_model_types() -> list[str]:
     return sorted(_by_model_type)
 
 
+def table() -> str:
+    """What is supported, in Markdown."""
+    rows = ["| models | `model_type` | decoder layers | MLP | width |", "|---|---|---|---|---|"]
+    for family in FAMILIES:
+        types = ", ".join(f"`{name}`" for name in family.model_types)
+        mlp = " · ".join(f"`{path}`" for path in (*family.mlp.producers, family.mlp.consumer))
+        rows.append(f"| {family.name} | {types} | `{family.layers}` | {mlp} | `{family.width_field}` |")
+    return "\n".join(rows)
+
+
 def describe(config: Mapping[str, Any], model: str) -> tuple[Family, Config]:
     """Find the family of a checkpoint.
 

@@ -13,7 +13,7 @@ from pruning_core.depth.cuts import consecutive_cuts
 from pruning_core.depth.removal import remove_layers
 from pruning_core.depth.sweep import score_cuts
 from pruning_core.models.mlp import MlpChannels
-from pruning_core.models.registry import supported_model_types
+from pruning_core.models.registry import supported_model_types, table
 from pruning_core.perplexity import mean_loss
 from pruning_core.progress import Meter
 from pruning_core.streaming import ResidentModel
@@ -33,6 +33,11 @@ def model(checkpoint: Path) -> ResidentModel:
 
 def test_every_family_is_tested_here() -> None:
     assert set(VARIANTS) == set(supported_model_types())
+
+
+def test_the_page_shows_the_table_of_the_registry() -> None:
+    page = Path(__file__).parents[2] / "docs" / "families.md"
+    assert table() in page.read_text()
 
 
 def test_the_loss_is_transformers_own(model: ResidentModel, windows: Tensor, meter: Meter) -> None:
