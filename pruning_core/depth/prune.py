@@ -21,6 +21,11 @@ TRIAL_EVERY = 4
 """The leaders are healed on one in so many of the windows that heal the chosen one."""
 
 
+def trial_options(options: DepthOptions) -> DepthOptions:
+    """How the leaders are healed: by refits alone, for a fit takes nearly as long in a trial as for good."""
+    return options.model_copy(update={"producer_steps": 0})
+
+
 @dataclass(frozen=True)
 class DepthOutcome:
     """What was removed, every candidate, the chosen one first, and what was healed."""
@@ -64,15 +69,15 @@ def _heal_costs(  # noqa: PLR0917  the same as its caller's
         # No cut heals more than one that heals every layer.
         cuts, dearest = [tuple(range(remove))], options.model_copy(update={"heal": "all"})
 
-    def most(windows: Tensor) -> float:
+    def most(windows: Tensor, options: DepthOptions) -> float:
         tokens, followed = windows.numel(), search_windows.numel()
         return max(
-            heal_cost(layers, cut, tokens=tokens, follower_tokens=followed, options=dearest, costs=costs)
+            heal_cost(layers, cut, tokens=tokens, follower_tokens=followed, options=options, costs=costs)
             for cut in cuts
         )
 
     trials = _trials(options, layers - remove + 1)
-    return trials * most(heal_windows[::TRIAL_EVERY]), most(heal_windows)
+    return trials * most(heal_windows[::TRIAL_EVERY], trial_options(dearest)), most(heal_windows, dearest)
 
 
 def prune_depth(
@@ -88,8 +93,8 @@ def prune_depth(
 ) -> DepthOutcome:
     """Remove `remove` decoder layers from `model`, in place, and heal what stays.
 
-    The best `options.leaders` candidates of the search are healed, each on a share of the windows that heal, and the
-    one whose perplexity on the search windows is lowest afterwards is healed on all of them. So the choice is made
+    The best `options.leaders` candidates of the search are healed by refits on a share of the windows that heal, and
+    the one whose perplexity on the search windows is lowest afterwards is healed on all of them. So the choice is made
     among healed models, on windows that healed none of them.
 
     Args:
@@ -111,11 +116,23 @@ def prune_depth(
     )
     healed: list[LayerHealed] = []
     if options.heal != "none":
-        repair = _Repair(model, search_windows, heal_windows, options, costs, meter)
-        expected = _heal_costs(len(model), remove, search_windows, heal_windows, options, costs)
-        tried = repair.try_leaders(candidates, expected[0], on_event)
-        candidates = tried + candidates[len(tried) :]
-        candidates[0], healed = repair.heal(candidates[0], expected[1])
+        trials, final = _heal_costs(len(model), remove, search_windows, heal_windows, options, costs)
+        trial, repair = (
+            _Healing(model, search_windows, windows, how, costs, meter, keep=keep)
+            for windows, how, keep in (
+                (heal_windows[::TRIAL_EVERY], trial_options(options), False),
+                (heal_windows, options, True),
+            )
+        )
+        leaders = candidates[: _trials(options, len(candidates))]
+        trial.spare(trials, leaders)
+        tried = []
+        for leader in leaders:
+            tried.append(trial.heal(leader)[0])
+            on_event(tried[-1])
+        candidates = sorted(tried, key=_healed_perplexity) + candidates[len(tried) :]
+        repair.spare(final, candidates[:1])
+        candidates[0], healed = repair.heal(candidates[0])
         on_event(candidates[0])
         for layer in healed:
             on_event(layer)
@@ -123,10 +140,10 @@ def prune_depth(
     return DepthOutcome(candidates[0].layers, candidates, healed)
 
 
-class _Repair:
-    """Heals cuts of one model, and tells the meter of work that was announced for dearer ones."""
+class _Healing:
+    """One way to heal cuts of one model: on which windows, how, and whether for good."""
 
-    def __init__(  # noqa: PLR0917  the same as `prune_depth`'s
+    def __init__(  # noqa: PLR0917  most are `prune_depth`'s
         self,
         model: LayeredModel,
         search_windows: Tensor,
@@ -134,52 +151,39 @@ class _Repair:
         options: DepthOptions,
         costs: CostModel,
         meter: Meter,
+        *,
+        keep: bool,
     ) -> None:
         self._model, self._options, self._costs, self._meter = model, options, costs, meter
-        self._search_windows, self._heal_windows = search_windows, heal_windows
+        self._search_windows, self._heal_windows, self._keep = search_windows, heal_windows, keep
 
-    def try_leaders(
-        self, candidates: Sequence[CandidateScored], expected: float, on_event: OnEvent
-    ) -> list[CandidateScored]:
-        """Heal the best on a share of the windows, and rank them by what comes of it."""
-        leaders = candidates[: _trials(self._options, len(candidates))]
-        windows = self._heal_windows[::TRIAL_EVERY]
-        self._meter.spare(expected - sum(self._cost(leader, windows) for leader in leaders))
-        tried = []
-        for leader in leaders:
-            loss, _ = self._heal(leader, windows, keep=False)
-            tried.append(dataclasses.replace(leader, healed=exponentiate(loss)))
-            on_event(tried[-1])
-        return sorted(tried, key=_healed_perplexity)
-
-    def heal(self, candidate: CandidateScored, expected: float) -> tuple[CandidateScored, list[LayerHealed]]:
-        """Heal the chosen one on all windows, in place."""
-        self._meter.spare(expected - self._cost(candidate, self._heal_windows))
-        loss, healed = self._heal(candidate, self._heal_windows, keep=True)
-        return dataclasses.replace(candidate, healed=exponentiate(loss)), healed
-
-    def _heal(
-        self, candidate: CandidateScored, windows: Tensor, *, keep: bool
-    ) -> tuple[float, list[LayerHealed]]:
-        return heal(
+    def heal(self, candidate: CandidateScored) -> tuple[CandidateScored, list[LayerHealed]]:
+        """Give the candidate with its healed perplexity on the search windows, and what was healed."""
+        loss, healed = heal(
             self._model,
             candidate.layers,
-            windows,
+            self._heal_windows,
             follower=self._search_windows,
             options=self._options,
-            keep=keep,
+            keep=self._keep,
             meter=self._meter,
         )
+        return dataclasses.replace(candidate, healed=exponentiate(loss)), healed
 
-    def _cost(self, candidate: CandidateScored, windows: Tensor) -> float:
-        return heal_cost(
-            len(self._model),
-            candidate.layers,
-            tokens=windows.numel(),
-            follower_tokens=self._search_windows.numel(),
-            options=self._options,
-            costs=self._costs,
+    def spare(self, expected: float, candidates: Sequence[CandidateScored]) -> None:
+        """Tell the meter by how much these are cheaper than what was announced."""
+        cost = sum(
+            heal_cost(
+                len(self._model),
+                candidate.layers,
+                tokens=self._heal_windows.numel(),
+                follower_tokens=self._search_windows.numel(),
+                options=self._options,
+                costs=self._costs,
+            )
+            for candidate in candidates
         )
+        self._meter.spare(expected - cost)
 
 
 def _trials(options: DepthOptions, candidates: int) -> int:

@@ -118,7 +118,7 @@ def test_a_worse_cut_that_noise_favours_at_first_does_not_drop_the_better(
     load: Load, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of 200 races between cuts whose difference is drowned in noise, at most one in a hundred may end wrongly."""
-    wrong = 0
+    wrong, model = 0, load()
     for seed in range(200):
         losses = {
             (0,): noise(3 * seed, 3.0),
@@ -126,7 +126,7 @@ def test_a_worse_cut_that_noise_favours_at_first_does_not_drop_the_better(
             (2,): noise(3 * seed + 2, 3.01),
         }
         scored_as(monkeypatch, losses)
-        standings, _ = run(load(), many_windows(0), list(losses))
+        standings, _ = run(model, many_windows(0), list(losses))
         best = min(losses, key=lambda cut: losses[cut].mean().item())
         wrong += standings[0].cut != best
     assert wrong <= 2
