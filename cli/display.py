@@ -56,10 +56,11 @@ def perplexity_so_far(job: dict[str, Any]) -> str:
     return ""
 
 
-def _standing(candidate: dict[str, Any]) -> tuple[bool, bool, float]:
-    """Healed ones first, then those still in the race, by perplexity."""
+def _standing(candidate: dict[str, Any]) -> tuple[int, bool, bool, float]:
+    """The last step of a greedy search first, then healed ones, then those still in the race, by perplexity."""
     healed = candidate["healed"]
-    return healed is None, not candidate["in_race"], healed or candidate["perplexity"]
+    value = healed or candidate["perplexity"]
+    return -len(candidate["layers"]), healed is None, not candidate["in_race"], value
 
 
 def describe_cut(cut: dict[str, Any] | None) -> str:
