@@ -6,15 +6,32 @@ from typing import Any
 from pruning_core.errors import NotCausalLanguageModelError, UnsupportedFamilyError
 from pruning_core.models.cohere import COHERE
 from pruning_core.models.description import Config, Family
+from pruning_core.models.gemma import GEMMA
 from pruning_core.models.glm import GLM
+from pruning_core.models.gpt_neox import GPT_NEOX
 from pruning_core.models.llama import LLAMA
 from pruning_core.models.mistral import MISTRAL
 from pruning_core.models.opt import OPT
 from pruning_core.models.phi3 import PHI3
 from pruning_core.models.qwen2 import QWEN2
 from pruning_core.models.qwen3 import QWEN3
+from pruning_core.models.smollm3 import SMOLLM3
+from pruning_core.models.starcoder2 import STARCODER2
 
-FAMILIES: tuple[Family, ...] = (LLAMA, MISTRAL, QWEN2, QWEN3, PHI3, GLM, COHERE, OPT)
+FAMILIES: tuple[Family, ...] = (
+    LLAMA,
+    MISTRAL,
+    QWEN2,
+    QWEN3,
+    SMOLLM3,
+    GEMMA,
+    PHI3,
+    GLM,
+    COHERE,
+    OPT,
+    GPT_NEOX,
+    STARCODER2,
+)
 
 _by_model_type = {model_type: family for family in FAMILIES for model_type in family.model_types}
 

@@ -45,7 +45,12 @@ def test_a_job_ends_with_a_checkpoint_that_loads_and_the_numbers_beside_it(
     else:
         assert job.cut is not None
         assert job.cut["layers_after"] == model.config.num_hidden_layers == 3
-        assert bench.kinds(job_id).count("candidate") == 4
+        told = [event.data for event in store.events(bench.engine, job_id) if event.kind == "candidate"]
+        assert {tuple(candidate["layers"]) for candidate in told} == {(0,), (1,), (2,), (3,)}
+        # Three leaders are tried, and the best of them is healed for good.
+        assert [candidate["healed"] is not None for candidate in told] == [False] * 4 + [True] * 4
+        assert job.cut["removed_layers"] == told[-1]["layers"]
+        assert bench.kinds(job_id).count("healed") > 0
     assert bench.kinds(job_id)[0] == "claimed"
     assert bench.kinds(job_id)[-1] == "succeeded"
     assert bench.staged() == []

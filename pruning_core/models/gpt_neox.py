@@ -1,0 +1,26 @@
+"""GPT-NeoX and Pythia: attention and MLP side by side, layer norms, biases, no gate."""
+
+from pruning_core.models.description import Config, Family, MlpRoles, ParameterCount
+from pruning_core.models.layer_norm import count_layer_norm_decoder
+
+
+def _count(config: Config) -> ParameterCount:
+    # Every head has its own key and value, whatever a config says that was written for other families.
+    ungrouped = {**config, "num_key_value_heads": None, "head_dim": None}
+    return count_layer_norm_decoder(ungrouped, attention_bias=config["attention_bias"], mlp_bias=True)
+
+
+GPT_NEOX = Family(
+    name="GPT-NeoX, Pythia",
+    model_types=("gpt_neox",),
+    layers="gpt_neox.layers",
+    mlp=MlpRoles(producers=("mlp.dense_h_to_4h",), activation="mlp.act", consumer="mlp.dense_4h_to_h"),
+    depth_field="num_hidden_layers",
+    width_field="intermediate_size",
+    count=_count,
+    defaults={
+        "attention_bias": True,
+        "tie_word_embeddings": False,
+        "max_position_embeddings": 2048,
+    },
+)
