@@ -37,15 +37,15 @@ class PerplexityPoint(BaseModel):
 class Candidate(BaseModel):
     """How the model without `layers` stands in the search; numbers that are not finite, or not measured, are null.
 
-    `perplexity` is on the first `windows` search windows, and with the race's confidence between `low` and `high` on
-    all of them, given the leader's. `healed` is the perplexity after a trial heal.
+    `perplexity` is on the first `tokens` tokens of the search windows, and with the race's confidence between `low` and
+    `high` on all of them, given the leader's. `healed` is the perplexity after a trial heal.
     """
 
     layers: list[int]
     perplexity: float | None
     low: float | None = None
     high: float | None = None
-    windows: int
+    tokens: int
     in_race: bool
     healed: float | None = None
     block_influence: float | None = None

@@ -80,10 +80,11 @@ class CandidateScored:
 
     Attributes:
         layers: decoder layers that are left out, ascending.
-        perplexity: on the first `windows` search windows; NaN if it is not finite, None if it was not measured.
-        low: least perplexity on all of them, given the leader's, at the race's confidence; None if nothing is excluded.
+        perplexity: on the first `tokens` predicted tokens of the search windows; NaN if it is not finite, None if it
+            was not measured.
+        low: least perplexity on all search windows, given the leader's, at the race's confidence; None for any.
         high: largest.
-        windows: how many it ran on.
+        tokens: how many it ran on.
         in_race: whether it may still be the best.
         healed: perplexity on all search windows after a trial heal; None without one.
         block_influence: 1 − cosine of the hidden states before and behind the layers; None unless it was asked for.
@@ -94,7 +95,7 @@ class CandidateScored:
     perplexity: float | None
     low: float | None = None
     high: float | None = None
-    windows: int = 0
+    tokens: int = 0
     in_race: bool = True
     healed: float | None = None
     block_influence: float | None = None

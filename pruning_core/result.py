@@ -31,7 +31,7 @@ class Candidate(BaseModel):
     perplexity: float | None
     low: float | None
     high: float | None
-    windows: int
+    tokens: int
     in_race: bool
     healed: float | None
     block_influence: float | None

@@ -46,7 +46,7 @@ def depth_cost(
 ) -> float:
     """Cost of `prune_depth` in the units of `CostModel`, if the race drops nobody and the dearest cuts are healed."""
     trials, final = _heal_costs(layers, remove, search_windows, heal_windows, options, costs)
-    return search_cost(layers, remove, search_windows.numel(), options, costs) + trials + final
+    return search_cost(layers, remove, search_windows, options, costs) + trials + final
 
 
 def _heal_costs(  # noqa: PLR0917  the same as its caller's

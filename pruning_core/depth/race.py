@@ -1,5 +1,6 @@
 """A race of cuts: scored on growing shares of the windows, the clearly worse drop out."""
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,12 +14,19 @@ from pruning_core.depth.sweep import score_cuts, sweep_cost
 from pruning_core.progress import CostModel, Meter
 from pruning_core.streaming import LayeredModel
 
-FIRST_ROUND_TOKENS = 1024
-BLOCK = 32
-"""Losses of neighbouring tokens go up and down together, so their mean is one observation."""
+FIRST_ROUND_TOKENS = 256
+"""Enough to tell the hopeless: without the first layers a model knows nothing."""
 
-MINIMUM_BLOCKS = 30
-"""With fewer observations a mean is not near enough to a normal variable to exclude anybody."""
+SECOND_ROUND_TOKENS = 1024
+
+OBSERVATIONS = 32
+"""With fewer a mean is not near enough to a normal variable to exclude anybody."""
+
+BLOCK = 32
+"""Losses of neighbouring tokens go up and down together, so the mean of so many is one observation, or of fewer where
+there would not be `OBSERVATIONS`."""
+
+SMALLEST_BLOCK = 7
 
 
 @dataclass(frozen=True)
@@ -27,10 +35,10 @@ class Standing:
 
     Attributes:
         cut: removed layers.
-        loss: mean next-token loss on the first `windows` windows, in nats.
+        loss: mean next-token loss over the first `tokens` predicted tokens, in nats.
         low: least loss on all windows, given the leader's, at the race's confidence.
         high: largest.
-        windows: how many it ran on.
+        tokens: how many it ran on.
         in_race: whether it may still be the best.
     """
 
@@ -38,16 +46,40 @@ class Standing:
     loss: float
     low: float
     high: float
-    windows: int
+    tokens: int
     in_race: bool
 
 
-def rounds(windows: int, sequence_length: int) -> list[int]:
-    """How many windows have been run at the end of each round: at first about a thousand tokens, then twice as many."""
-    ends = [min(windows, max(1, math.ceil(FIRST_ROUND_TOKENS / sequence_length)))]
+@dataclass(frozen=True)
+class Round:
+    """The windows `start` to `end`, of each the first `positions`."""
+
+    start: int
+    end: int
+    positions: int
+
+
+def plan_rounds(windows: int, sequence_length: int) -> list[Round]:
+    """Plan the rounds: the beginning of the first window, about a thousand tokens, then twice as many again and again.
+
+    The windows of a round go on behind those of the round before; the beginning of the first is run again with it.
+    """
+    ends = [min(windows, max(1, math.ceil(SECOND_ROUND_TOKENS / sequence_length)))]
     while ends[-1] < windows:
         ends.append(min(windows, 2 * ends[-1]))
-    return ends
+    rounds = [Round(start, end, sequence_length) for start, end in itertools.pairwise([0, *ends])]
+    if sequence_length >= 2 * FIRST_ROUND_TOKENS:
+        rounds.insert(0, Round(0, 1, FIRST_ROUND_TOKENS))
+    return rounds
+
+
+def race_cost(layers: int, windows: Tensor, cuts: Sequence[Cut], costs: CostModel) -> float:
+    """Cost of a race in which nobody drops out, in the units of `CostModel`."""
+    return sum(_cost(layers, part, cuts, costs) for part in plan_rounds(*windows.shape))
+
+
+def _cost(layers: int, part: Round, cuts: Sequence[Cut], costs: CostModel) -> float:
+    return sweep_cost(layers, cuts, (part.end - part.start) * part.positions, costs)
 
 
 def race(
@@ -55,7 +87,7 @@ def race(
     windows: Tensor,
     cuts: Sequence[Cut],
     *,
-    confidence: float | None,
+    confidence: float,
     costs: CostModel,
     meter: Meter,
     on_round: Callable[[Sequence[Standing]], None],
@@ -63,73 +95,84 @@ def race(
     """Find the cut with the lowest loss on all windows, without running all cuts on all of them.
 
     After each round a cut drops out whose mean loss is above the leader's by more than chance explains: both read the
-    same tokens, so the differences are paired, and the mean of `BLOCK` neighbouring ones is one observation. The
+    same tokens, so the differences are paired, and the mean of `BLOCK` neighbouring ones is one observation. What the
+    mean on all windows may still do shrinks with the windows that are left (finite population correction). The
     confidence is for the whole race: the bound of each comparison is Bonferroni's, over cuts and rounds.
 
     Args:
         model: the dense model, left as it is.
         windows: [windows, positions] token ids.
         cuts: the candidates.
-        confidence: that no cut drops out which is better than the leader; None runs all cuts on all windows at once.
+        confidence: that no cut drops out which is better than the leader, on all of these windows.
         costs: what a token costs.
-        meter: told of each piece of work, and of work that is not needed any more; expects the cost of all rounds.
+        meter: told of each piece of work, and of work that is not needed any more; expects `race_cost`.
         on_round: told how the cuts stand after each round.
 
     Returns:
-        The standing of every cut: those in the race first, then by loss. A loss that is not finite drops out.
+        The standing of every cut, the best first: by whether it is in the race, by tokens, by loss. A loss that is not
+        finite drops out.
     """
-    ends = rounds(*windows.shape) if confidence is not None else [len(windows)]
-    deviations = _deviations(confidence, comparisons=len(cuts) * len(ends))
-    losses: dict[Cut, Tensor] = {cut: torch.empty(0, windows.shape[1] - 1) for cut in cuts}
+    rounds = plan_rounds(*windows.shape)
+    deviations = NormalDist().inv_cdf(1 - (1 - confidence) / (len(cuts) * len(rounds)))
+    whole = len(windows) * (windows.shape[1] - 1)
+    losses: dict[Cut, Tensor] = {}
     standings: dict[Cut, Standing] = {}
-    racing, run = list(cuts), 0
-    for end in ends:
-        part = windows[run:end]
-        for cut, scored in zip(racing, score_cuts(model, part, racing, meter), strict=True):
-            losses[cut] = torch.cat([losses[cut], scored])
-        run = end
-        standings |= {
-            standing.cut: standing for standing in _stand({c: losses[c] for c in racing}, deviations)
-        }
-        staying = [cut for cut in racing if standings[cut].in_race]
-        left = windows[run:].numel()
+    racing = list(cuts)
+    for number, part in enumerate(rounds):
+        scored = score_cuts(model, windows[part.start : part.end, : part.positions], racing, meter)
+        for cut, values in zip(racing, scored, strict=True):
+            before = losses.get(cut) if part.start else None
+            losses[cut] = values if before is None else torch.cat([before, values])
+        current = _stand({cut: losses[cut] for cut in racing}, deviations, whole)
+        standings |= {standing.cut: standing for standing in current}
+        staying = [standing.cut for standing in current if standing.in_race]
         # One alone has won: nobody needs to know its loss on the rest.
         needed = staying if len(staying) > 1 else []
-        meter.spare(sweep_cost(len(model), racing, left, costs) - sweep_cost(len(model), needed, left, costs))
+        for later in rounds[number + 1 :]:
+            meter.spare(_cost(len(model), later, racing, costs) - _cost(len(model), later, needed, costs))
         racing = needed
         on_round([standings[cut] for cut in cuts])
         if not racing:
             break
-    return sorted(
-        standings.values(), key=lambda s: (not s.in_race, s.loss if math.isfinite(s.loss) else math.inf)
-    )
+    return sorted(standings.values(), key=_rank)
 
 
-def _deviations(confidence: float | None, comparisons: int) -> float:
-    """Standard deviations that a mean must be above the leader's to drop out."""
-    return math.inf if confidence is None else NormalDist().inv_cdf(1 - (1 - confidence) / comparisons)
+def run_all(model: LayeredModel, windows: Tensor, cuts: Sequence[Cut], *, meter: Meter) -> list[Standing]:
+    """Score every cut on all windows; the best first."""
+    scored = score_cuts(model, windows, cuts, meter)
+    everything = dict(zip(cuts, scored, strict=True))
+    return sorted(_stand(everything, math.inf, scored[0].numel()), key=_rank)
 
 
-def _stand(losses: dict[Cut, Tensor], deviations: float) -> list[Standing]:
+def _rank(standing: Standing) -> tuple[bool, int, float]:
+    return not standing.in_race, -standing.tokens, standing.loss if math.isfinite(standing.loss) else math.inf
+
+
+def _stand(losses: dict[Cut, Tensor], deviations: float, whole: int) -> list[Standing]:
+    """The standings by these losses, [windows, positions], of a race over `whole` tokens."""
     means = {cut: values.double().mean().item() for cut, values in losses.items()}
     finite = [cut for cut, mean in means.items() if math.isfinite(mean)]
     leader = min(finite, key=means.__getitem__, default=None)
     standings = []
     for cut, values in losses.items():
-        low = high = means[cut]
+        margin = 0.0
         if leader is not None and cut in finite and cut != leader:
-            error = _standard_error(values - losses[leader])
-            margin = math.inf if math.isinf(deviations) else deviations * error
-            low, high = means[cut] - margin, means[cut] + margin
+            margin = _margin(values - losses[leader], deviations, whole)
+        low, high = means[cut] - margin, means[cut] + margin
         in_race = cut in finite and leader is not None and low <= means[leader]
-        standings.append(Standing(cut, means[cut], low, high, len(values), in_race))
+        standings.append(Standing(cut, means[cut], low, high, values.numel(), in_race))
     return standings
 
 
-def _standard_error(differences: Tensor) -> float:
-    """Of the mean of [windows, positions] paired differences; infinite where they are too few to tell."""
-    whole = differences.shape[1] // BLOCK * BLOCK
-    blocks = differences[:, :whole].reshape(-1, BLOCK).double().mean(dim=1)
-    if len(blocks) < MINIMUM_BLOCKS:
+def _margin(differences: Tensor, deviations: float, whole: int) -> float:
+    """How far the mean of [windows, positions] paired differences may be from that on all windows."""
+    left = 1 - differences.numel() / whole
+    block = min(BLOCK, differences.numel() // OBSERVATIONS)
+    if left <= 0:
+        return 0.0
+    if block < SMALLEST_BLOCK:
         return math.inf
-    return blocks.std().item() / math.sqrt(len(blocks))
+    # Not across the end of a window.
+    used = differences[:, : differences.shape[1] // block * block]
+    means = used.reshape(-1, block).double().mean(dim=1)
+    return deviations * means.std().item() / math.sqrt(len(means)) * math.sqrt(left)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pruning_core.depth.cuts import Cut, consecutive_cuts, cuts_of_one_more
 from pruning_core.depth.influence import block_influences
-from pruning_core.depth.race import Standing, race
+from pruning_core.depth.race import Standing, race, race_cost, run_all
 from pruning_core.depth.sweep import sweep_cost
 from pruning_core.errors import BrokenModelError
 from pruning_core.events import CandidateScored, OnEvent
@@ -18,19 +18,22 @@ from pruning_core.recipe import DepthOptions
 from pruning_core.streaming import LayeredModel
 
 
-def search_cost(layers: int, remove: int, tokens: int, options: DepthOptions, costs: CostModel) -> float:
+def search_cost(layers: int, remove: int, windows: Tensor, options: DepthOptions, costs: CostModel) -> float:
     """Cost of `search_cuts` in the units of `CostModel`, if the race drops nobody."""
     if options.layers is not None:
         return 0.0
     if options.score == "block_influence":
-        return tokens * layers
+        return windows.numel() * layers
+
+    def of(cuts: Sequence[Cut]) -> float:
+        if options.search == "race":
+            return race_cost(layers, windows, cuts, costs)
+        return sweep_cost(layers, cuts, windows.numel(), costs)
+
     if options.selection == "consecutive":
-        return sweep_cost(layers, consecutive_cuts(layers, remove), tokens, costs)
+        return of(consecutive_cuts(layers, remove))
     # Greedy steps cost more the earlier in the model the layers go that went before; this takes them as late ones.
-    return sum(
-        sweep_cost(layers, cuts_of_one_more(layers, tuple(range(layers - gone, layers))), tokens, costs)
-        for gone in range(remove)
-    )
+    return sum(of(cuts_of_one_more(layers, tuple(range(layers - gone, layers)))) for gone in range(remove))
 
 
 def search_cuts(
@@ -78,7 +81,7 @@ def _rank_by_influence(
 ) -> list[CandidateScored]:
     influences = block_influences(model, windows, cuts, meter)
     ranked = [
-        CandidateScored(cut, perplexity=None, windows=len(windows), block_influence=influence)
+        CandidateScored(cut, perplexity=None, tokens=windows.numel(), block_influence=influence)
         for influence, cut in sorted(zip(influences, cuts, strict=True))
         if math.isfinite(influence)
     ]
@@ -102,15 +105,13 @@ def _race(  # noqa: PLR0917  the same as its caller's
         for standing in standings:
             on_event(candidate_of(standing))
 
-    standings = race(
-        model,
-        windows,
-        cuts,
-        confidence=options.confidence if options.search == "race" else None,
-        costs=costs,
-        meter=meter,
-        on_round=tell,
-    )
+    if options.search == "race":
+        standings = race(
+            model, windows, cuts, confidence=options.confidence, costs=costs, meter=meter, on_round=tell
+        )
+    else:
+        standings = run_all(model, windows, cuts, meter=meter)
+        tell(standings)
     ranked = [candidate_of(standing) for standing in standings]
     if not math.isfinite(standings[0].loss):
         raise BrokenModelError(
@@ -132,6 +133,6 @@ def candidate_of(standing: Standing) -> CandidateScored:
         perplexity=exponentiate(standing.loss),
         low=_bound(standing.low),
         high=_bound(standing.high),
-        windows=standing.windows,
+        tokens=standing.tokens,
         in_race=standing.in_race,
     )

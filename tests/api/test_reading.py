@@ -13,7 +13,7 @@ CANDIDATE = {
     "perplexity": 23.0,
     "low": 22.5,
     "high": 23.5,
-    "windows": 4,
+    "tokens": 252,
     "in_race": True,
     "healed": None,
     "block_influence": None,
@@ -56,7 +56,7 @@ def test_a_running_job_tells_its_points_and_candidates(api: Api, body: Change, w
     worker.report(lease, "layer", layer=0, error=0.1, seconds=1.0)
     worker.report(lease, "perplexity", layer=1, perplexity=20.5, windows=2)
     worker.report(lease, "perplexity", layer=2, perplexity=float("inf"), windows=2)
-    worker.report(lease, "candidate", **CANDIDATE | {"perplexity": 24.0, "windows": 2})
+    worker.report(lease, "candidate", **CANDIDATE | {"perplexity": 24.0, "tokens": 126})
     worker.report(lease, "candidate", **CANDIDATE)
     job = api.client.get(f"/jobs/{job_id}").json()
     assert (job["state"], job["stage"], job["progress"], job["eta_seconds"]) == (

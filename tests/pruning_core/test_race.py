@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pruning_core.depth.cuts import Cut, consecutive_cuts
-from pruning_core.depth.race import Standing, race, rounds
+from pruning_core.depth.race import Standing, plan_rounds, race, race_cost, run_all
 from pruning_core.depth.sweep import score_cuts, sweep_cost
 from pruning_core.events import ignore
 from pruning_core.progress import CostModel, Meter
@@ -24,7 +24,7 @@ def run(
     windows: Tensor,
     cuts: Sequence[Cut],
     *,
-    confidence: float | None = 0.99,
+    confidence: float = 0.99,
     meter: Meter | None = None,
 ) -> tuple[list[Standing], list[list[Standing]]]:
     """The final standings and those of each round."""
@@ -47,16 +47,17 @@ def many_windows(seed: int) -> Tensor:
 
 
 def scored_as(monkeypatch: pytest.MonkeyPatch, losses: dict[Cut, Tensor]) -> list[tuple[int, int]]:
-    """Let cuts have these losses, [windows, positions − 1]; gives how many cuts ran on how many windows each time."""
+    """Let cuts have these losses, [windows, positions − 1]; gives how many cuts ran on how many tokens each time."""
     asked: list[tuple[int, int]] = []
     done = 0
 
     def score(_model: object, windows: Tensor, cuts: Sequence[Cut], _meter: object) -> Tensor:
         nonlocal done
-        asked.append((len(cuts), len(windows)))
+        asked.append((len(cuts), windows.numel()))
         part = slice(done, done + len(windows))
-        done += len(windows)
-        return torch.stack([losses[cut][part] for cut in cuts])
+        # The first round only begins with the first window.
+        done += len(windows) if windows.shape[1] == 512 else 0
+        return torch.stack([losses[cut][part, : windows.shape[1] - 1] for cut in cuts])
 
     monkeypatch.setattr("pruning_core.depth.race.score_cuts", score)
     return asked
@@ -67,15 +68,15 @@ def noise(seed: int, mean: float, size: float = 1.0) -> Tensor:
     return mean + size * torch.randn(16, 511, generator=generator)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("length", [1, 2])
 def test_it_chooses_what_an_exhaustive_search_chooses(load: Load, seed: int, length: int) -> None:
     model, windows, cuts = load(), many_windows(seed), consecutive_cuts(4, length)
     raced, _ = run(model, windows, cuts)
-    exhaustive, told = run(model, windows, cuts, confidence=None)
+    exhaustive = run_all(model, windows, cuts, meter=Meter(COSTS, 1.0, ignore))
     assert raced[0].cut == exhaustive[0].cut
-    assert len(told) == 1
-    assert all(standing.in_race and standing.windows == 16 for standing in exhaustive)
+    assert {standing.tokens for standing in exhaustive} == {16 * 511}
+    assert [standing.in_race for standing in exhaustive] == [True] + [False] * (len(cuts) - 1)
     means = score_cuts(model, windows, cuts, Meter(COSTS, 1.0, ignore)).double().mean((1, 2))
     assert exhaustive[0].cut == cuts[int(means.argmin())]
     assert exhaustive[0].loss == pytest.approx(means.min().item(), rel=1e-6)
@@ -89,19 +90,20 @@ def test_the_clearly_worse_drop_out_and_cost_nothing_more(
         (0,): common + 2.0,
         (1,): common + noise(1, 0.0, 0.01),
         (2,): common + noise(2, 0.0001, 0.01),
-        (3,): common + noise(3, 0.5, 0.1),
+        (3,): common + noise(3, 0.4, 3.0),
     }
     asked = scored_as(monkeypatch, losses)
     meter = Meter(COSTS, 1000.0, ignore)
-    standings, told = run(load(), many_windows(0), list(losses), meter=meter)
-    assert {standing.cut for standing in standings if standing.in_race} == {(1,), (2,)}
-    assert asked == [(4, 2), (2, 2), (2, 4), (2, 8)]
-    assert [sum(standing.in_race for standing in part) for part in told] == [2, 2, 2, 2]
-    spared = sweep_cost(4, list(losses), 14 * 512, COSTS) - sweep_cost(4, [(1,), (2,)], 14 * 512, COSTS)
-    assert meter._total == pytest.approx(1000.0 - spared)
-    dropped = next(standing for standing in standings if standing.cut == (0,))
-    leader = standings[0]
-    assert dropped.windows == 2
+    _, told = run(load(), many_windows(0), list(losses), meter=meter)
+    assert asked == [(4, 256), (3, 1024), (2, 1024), (2, 2048), (2, 4096)]
+    # On all windows only one is the best.
+    assert [sum(standing.in_race for standing in part) for part in told] == [3, 2, 2, 2, 1]
+    run_through = sum(sweep_cost(4, [(1,), (2,), (3,), (0,)][:cuts], tokens, COSTS) for cuts, tokens in asked)
+    announced = race_cost(4, many_windows(0), list(losses), COSTS)
+    assert meter._total == pytest.approx(1000.0 - announced + run_through)
+    dropped = next(standing for standing in told[0] if standing.cut == (0,))
+    leader = min(told[0], key=lambda standing: standing.loss)
+    assert dropped.tokens == 255
     assert leader.loss < dropped.low < dropped.loss < dropped.high
     assert (leader.low, leader.high) == (leader.loss, leader.loss)
 
@@ -110,7 +112,7 @@ def test_it_ends_when_one_is_left(load: Load, monkeypatch: pytest.MonkeyPatch) -
     losses = {(0,): noise(0, 3.0), (1,): noise(0, 3.0) + 1.0}
     asked = scored_as(monkeypatch, losses)
     standings, _ = run(load(), many_windows(0), list(losses))
-    assert asked == [(2, 2)]
+    assert asked == [(2, 256)]
     assert standings[0].cut == (0,)
 
 
@@ -141,16 +143,23 @@ def test_losses_that_are_not_finite_drop_out_at_once(load: Load, monkeypatch: py
 
 
 def test_too_few_tokens_exclude_nobody(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
-    losses = {(0,): noise(0, 3.0)[:1], (1,): noise(1, 9.0)[:1]}
-    scored_as(monkeypatch, losses)
-    standings, _ = run(load(), many_windows(0)[:1], list(losses))
-    assert [standing.cut for standing in standings] == [(0,), (1,)]
-    assert standings[1].in_race
-    assert standings[1].high == math.inf
+    losses = {(0,): noise(0, 3.0)[:, :63], (1,): noise(1, 9.0)[:, :63]}
+    monkeypatch.setattr("pruning_core.depth.race.SECOND_ROUND_TOKENS", 128)
+    monkeypatch.setattr(
+        "pruning_core.depth.race.score_cuts",
+        lambda _, windows, cuts, __: torch.stack([losses[cut][: len(windows)] for cut in cuts]),
+    )
+    _, told = run(load(), many_windows(0)[:, :64], list(losses))
+    assert all(standing.in_race for standing in told[0])
+    assert told[0][1].high == math.inf
+    assert told[0][0].tokens == 2 * 63
 
 
-def test_rounds_begin_with_a_thousand_tokens_and_double() -> None:
-    assert rounds(8, 1024) == [1, 2, 4, 8]
-    assert rounds(10, 256) == [4, 8, 10]
-    assert rounds(3, 64) == [3]
-    assert rounds(1, 2048) == [1]
+def test_rounds_begin_with_little_and_double() -> None:
+    def sizes(windows: int, length: int) -> list[tuple[int, int, int]]:
+        return [(part.start, part.end, part.positions) for part in plan_rounds(windows, length)]
+
+    assert sizes(8, 1024) == [(0, 1, 256), (0, 1, 1024), (1, 2, 1024), (2, 4, 1024), (4, 8, 1024)]
+    assert sizes(10, 256) == [(0, 4, 256), (4, 8, 256), (8, 10, 256)]
+    assert sizes(3, 64) == [(0, 3, 64)]
+    assert sizes(1, 2048) == [(0, 1, 256), (0, 1, 2048)]
