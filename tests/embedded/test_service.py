@@ -6,6 +6,8 @@ import stat
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -52,13 +54,21 @@ def test_from_nothing_to_ready_and_ctrl_c_leaves_nothing(tmp_path: Path, launch:
         assert f"worker     | {variable}" in output
 
 
+def names(processes: Iterable[psutil.Process]) -> set[str]:
+    found = set()
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            found.add(process.name())
+    return found
+
+
 def test_kill_9_leaves_nothing_and_the_next_one_finds_the_data(data_dir: Path, launch: Launch) -> None:
     killed = launch(data_dir)
     killed.wait_until_ready()
     killed.process.kill()
     killed.process.wait()
     # What a service starts has to tie itself to the service; ours are the services.
-    eventually(lambda: {process.name() for process in killed.survivors()} <= {"sleep"}, 5)
+    eventually(lambda: names(killed.survivors()) <= {"sleep"}, 5)
     assert Announcement.read(data_dir) is None
 
     again = launch(data_dir)
