@@ -17,7 +17,6 @@ import json
 import math
 import shutil
 import subprocess
-import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager
@@ -29,7 +28,7 @@ from unittest.mock import patch
 import torch
 from torch import nn
 
-from benchmarks.results_folder import Folder
+from benchmarks.results_folder import Folder, arguments
 from pruning_core import parse_recipe, prune
 from pruning_core.events import Event, StageStarted
 from pruning_core.progress import Meter
@@ -52,14 +51,7 @@ MAIN = "quark,race,exhaustive,secateur"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--calibration", required=True, help="a text file")
-    parser.add_argument("--evaluation", required=True, help="a text file")
-    parser.add_argument("--results", required=True, type=Path)
-    parser.add_argument("--quark-python", default=sys.executable)
+    parser = arguments(__doc__)
     parser.add_argument("--remove", default="3,6", help="numbers of layers")
     parser.add_argument("--search-samples", type=int, default=8)
     parser.add_argument("--heal-samples", type=int, default=64)

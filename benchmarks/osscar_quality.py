@@ -12,12 +12,10 @@ Prints a table as text. `share` is (perplexity − dense) / (Quark's − dense),
 the paper's OSSCAR keeps too.
 """
 
-import argparse
 import json
 import math
 import shutil
 import subprocess
-import sys
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -28,7 +26,7 @@ from typing import Any
 import torch
 from torch.nn.functional import normalize
 
-from benchmarks.results_folder import Folder
+from benchmarks.results_folder import Folder, arguments
 from pruning_core import parse_recipe, prune
 from pruning_core.recipe import CalibrationText
 
@@ -67,14 +65,7 @@ class Run:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--calibration", required=True, help="a text file")
-    parser.add_argument("--evaluation", required=True, help="a text file")
-    parser.add_argument("--results", required=True, type=Path)
-    parser.add_argument("--quark-python", default=sys.executable)
+    parser = arguments(__doc__)
     parser.add_argument(
         "--runs", default="1280:0,1152:0,768:0,1152:1,1152:2", help="kept width : calibration seed"
     )

@@ -1,7 +1,9 @@
 """What the quality benchmarks share: a folder that keeps what was measured, one evaluator for all sides."""
 
+import argparse
 import json
 import math
+import sys
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -19,6 +21,19 @@ from pruning_core.progress import CostModel, Meter
 from pruning_core.recipe import CalibrationText, EvaluationText, ModelReference
 from pruning_core.streaming import ResidentModel
 from pruning_core.text_source import find_text
+
+
+def arguments(description: str | None) -> argparse.ArgumentParser:
+    """What every quality benchmark is told: the model, the texts, where results lie, and where Quark is."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--calibration", required=True, help="a text file")
+    parser.add_argument("--evaluation", required=True, help="a text file")
+    parser.add_argument("--results", required=True, type=Path)
+    parser.add_argument("--quark-python", default=sys.executable, help="a Python that has amd-quark")
+    return parser
 
 
 class Folder:

@@ -137,7 +137,8 @@ class DepthOptions(RepairOptions):
     )
     score: Literal["perplexity", "block_influence"] = Field(
         default="perplexity",
-        description="Perplexity without the layers, or how much they turn the hidden states (ShortGPT): quicker, worse",
+        description="Perplexity without the layers, or how much they turn the hidden states (ShortGPT): quicker, "
+        "worse, and of consecutive layers only",
     )
     search: Literal["race", "exhaustive"] = Field(
         default="race", description="Drop clearly worse candidates early, or run all on all search windows"

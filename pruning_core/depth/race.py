@@ -18,6 +18,7 @@ FIRST_ROUND_TOKENS = 256
 """Enough to tell the hopeless: without the first layers a model knows nothing."""
 
 SECOND_ROUND_TOKENS = 1024
+"""From here on rounds are whole windows, at least as many as hold so many tokens."""
 
 OBSERVATIONS = 32
 """With fewer a mean is not near enough to a normal variable to exclude anybody."""
@@ -27,6 +28,7 @@ BLOCK = 32
 there would not be `OBSERVATIONS`."""
 
 SMALLEST_BLOCK = 7
+"""What the first round's tokens give; in shorter blocks neighbours would count as more than they tell."""
 
 
 @dataclass(frozen=True)

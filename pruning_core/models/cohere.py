@@ -3,12 +3,11 @@
 from dataclasses import replace
 
 from pruning_core.models.description import GATED, Config, Family, ParameterCount
-from pruning_core.models.grouped_query import count_grouped_query_decoder, head_dimension
+from pruning_core.models.grouped_query import count_with_configured_biases, head_dimension
 
 
 def _count(config: Config) -> ParameterCount:
-    bias = config["attention_bias"]
-    count = count_grouped_query_decoder(config, qkv_bias=bias, output_bias=bias, layer_norms=1)
+    count = count_with_configured_biases(config, layer_norms=1)
     if not config["use_qk_norm"]:
         return count
     heads = config["num_attention_heads"]

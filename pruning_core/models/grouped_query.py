@@ -38,6 +38,21 @@ def count_grouped_query_decoder(
     )
 
 
+def count_with_configured_biases(
+    config: Config, *, qk_norm: bool = False, layer_norms: int = 2
+) -> ParameterCount:
+    """The same, where the config's `attention_bias`, and `mlp_bias` if it has one, say which linears have biases."""
+    bias = config["attention_bias"]
+    return count_grouped_query_decoder(
+        config,
+        qkv_bias=bias,
+        output_bias=bias,
+        mlp_bias=config.get("mlp_bias", False),
+        qk_norm=qk_norm,
+        layer_norms=layer_norms,
+    )
+
+
 def head_dimension(config: Config) -> int:
     """Dimensions of one attention head."""
     dimension: int = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]

@@ -1,15 +1,7 @@
 """Llama 2, 3, 3.1 and what is built like them (SmolLM2, TinyLlama, …)."""
 
-from pruning_core.models.description import GATED, Config, Family, ParameterCount
-from pruning_core.models.grouped_query import count_grouped_query_decoder
-
-
-def _count(config: Config) -> ParameterCount:
-    attention_bias = config["attention_bias"]
-    return count_grouped_query_decoder(
-        config, qkv_bias=attention_bias, output_bias=attention_bias, mlp_bias=config["mlp_bias"]
-    )
-
+from pruning_core.models.description import GATED, Family
+from pruning_core.models.grouped_query import count_with_configured_biases
 
 LLAMA = Family(
     name="Llama 2, 3, 3.1, 3.2; SmolLM2, TinyLlama",
@@ -18,7 +10,7 @@ LLAMA = Family(
     mlp=GATED,
     depth_field="num_hidden_layers",
     width_field="intermediate_size",
-    count=_count,
+    count=count_with_configured_biases,
     defaults={
         "attention_bias": False,
         "mlp_bias": False,

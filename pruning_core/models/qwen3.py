@@ -1,13 +1,9 @@
 """Qwen3, dense: norms on query and key; `layer_types` names each layer's attention."""
 
-from pruning_core.models.description import GATED, Config, Family, ParameterCount
-from pruning_core.models.grouped_query import count_grouped_query_decoder
+from functools import partial
 
-
-def _count(config: Config) -> ParameterCount:
-    bias = config["attention_bias"]
-    return count_grouped_query_decoder(config, qkv_bias=bias, output_bias=bias, qk_norm=True)
-
+from pruning_core.models.description import GATED, Family
+from pruning_core.models.grouped_query import count_with_configured_biases
 
 QWEN3 = Family(
     name="Qwen3, dense",
@@ -16,7 +12,7 @@ QWEN3 = Family(
     mlp=GATED,
     depth_field="num_hidden_layers",
     width_field="intermediate_size",
-    count=_count,
+    count=partial(count_with_configured_biases, qk_norm=True),
     per_layer_lists=("layer_types",),
     defaults={
         "attention_bias": False,

@@ -9,6 +9,7 @@ from torch import Tensor
 from pruning_core.repair.moments import Moments
 
 MORE_DAMPING = (0.0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
+"""Tried one after the other where H has no Cholesky factor, as shares of the mean of its diagonal."""
 
 
 @dataclass(frozen=True)
