@@ -48,8 +48,13 @@ def estimate(ready: Preflight) -> Estimate:
     tokens = (samples + options.vocabulary_windows(samples)) * recipe.calibration.sequence_length
     hidden_states = tokens * ready.config["hidden_size"] * width
     activations = tokens * plan.intermediate_size_before * width
-    # The hidden states before and beside the MLP, the dense model's, and what the MLP gets and should give.
-    held = 2 + (options.drift_correction > 0) + 2 * (options.producer_steps > 0)
+    # The hidden states before and beside the MLP, what it gets, the dense model's, and what it should give.
+    held = 3 + (options.drift_correction > 0) + (options.producer_steps > 0)
+    if ready.family.experts is not None:
+        # What all experts of a token should give more, and a layer's experts one by one and put together again.
+        held += options.drift_correction > 0
+        activations = 0
+        solver += 2 * ready.family.count(ready.config).channel * plan.intermediate_size_after * width
     calibration = hidden_states * held + (activations if activations <= ACTIVATION_CACHE_BYTES else 0)
     calibration = max(calibration, search)
     result = plan.parameters_after * width

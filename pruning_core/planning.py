@@ -56,7 +56,7 @@ def plan(recipe: Recipe, family: Family, config: Config) -> Plan:
 def _kept_width(recipe: OsscarRecipe, width: int, layers: int, count: ParameterCount) -> int:
     multiple = recipe.options.width_multiple
     if recipe.ratio_of == "parameters":
-        share_of_channel = layers * count.channel / count.total(layers, width)
+        share_of_channel = (layers - count.apart) * count.channel / count.total(layers, width)
         exact = width - recipe.ratio / share_of_channel
     else:
         share_of_channel = 1 / width

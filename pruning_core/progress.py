@@ -16,9 +16,9 @@ class CostModel:
 
     Attributes:
         head: one token through the final norm and the language-model head, with its loss.
-        gram: adding one token to the Gram matrix of an MLP's channels.
+        gram: adding one token to the Gram matrix of an MLP's channels, or of each expert's that it goes to.
         change: multiplying one token's activations with the consumer's weight, or with a target.
-        solve: selecting one layer's channels and refitting its consumer.
+        solve: selecting one layer's channels and refitting its consumer, or every expert's.
         fit: one token through a Gauss-Newton step of an MLP's producers.
         fit_tokens: at most so many are looked at.
     """
@@ -34,17 +34,19 @@ class CostModel:
     def of(cls, family: Family, config: Config) -> "CostModel":
         """Work out the costs of a model of `family`."""
         count, channels, hidden = family.count(config), config[family.width_field], config["hidden_size"]
-        layer = count.layer_without_channels + channels * count.channel
+        roles = family.experts
+        experts, chosen = (config[roles.count_field], config[roles.chosen_field]) if roles else (1, 1)
+        layer = count.layer_without_channels + channels * count.channel * chosen / experts
         # A token costs a multiply-add per weight. The solver's Cholesky, inverse and downdates are about
         # 3 p³ multiply-adds in float64, each worth two in float32. A step of the fit multiplies about eleven times
         # by a matrix like the consumer's, and squares the derivatives and the activations.
         return cls(
             head=config["vocab_size"] * hidden / layer,
-            gram=channels**2 / layer,
-            change=channels * hidden / layer,
-            solve=2 * 3 * channels**3 / layer,
-            fit=(11 * channels * hidden + 2.5 * channels**2) / layer,
-            fit_tokens=FIT_TOKENS_PER_INPUT * hidden,
+            gram=chosen * channels**2 / layer,
+            change=chosen * channels * hidden / layer,
+            solve=experts * 2 * 3 * channels**3 / layer,
+            fit=chosen * (11 * channels * hidden + 2.5 * channels**2) / layer,
+            fit_tokens=FIT_TOKENS_PER_INPUT * hidden * experts // chosen,
         )
 
 
@@ -65,17 +67,18 @@ class Meter:
     def head(self, tokens: int) -> None:
         self._advance(tokens * self._costs.head)
 
-    def gram(self, tokens: int) -> None:
+    def gram(self, tokens: float) -> None:
         self._advance(tokens * self._costs.gram)
 
-    def change(self, tokens: int) -> None:
+    def change(self, tokens: float) -> None:
         self._advance(tokens * self._costs.change)
 
     def solve(self) -> None:
         self._advance(self._costs.solve)
 
-    def fit(self, tokens: int, steps: int) -> None:
-        self._advance(steps * min(tokens, self._costs.fit_tokens) * self._costs.fit)
+    def fit(self, tokens: float, steps: int, *, experts: int = 1) -> None:
+        """One MLP of a layer that has so many."""
+        self._advance(steps * min(tokens, self._costs.fit_tokens / experts) * self._costs.fit)
 
     def spare(self, units: float) -> None:
         """Take off work that was announced and will not be done."""

@@ -20,6 +20,14 @@ TOKENS_PER_CPU_BATCH = 2048
 """Fewer, because a CPU is quickest while a batch's activations stay in its cache."""
 
 
+@dataclass(frozen=True)
+class Call:
+    """What a model gives a decoder layer behind the hidden states."""
+
+    positional: tuple[Any, ...]
+    by_name: dict[str, Any]
+
+
 @dataclass
 class Stream:
     """Hidden states on their way through the layers.
@@ -27,16 +35,17 @@ class Stream:
     Attributes:
         tokens: [windows, positions], the token ids.
         hidden: [windows, positions, hidden size], the input of the next decoder layer.
-        calls: for each decoder layer, the keyword arguments the model gives it (masks, rotary embeddings).
+        calls: for each decoder layer, what the model gives it beside them (masks, rotary embeddings).
     """
 
     tokens: Tensor
     hidden: Tensor
-    calls: list[dict[str, Any]]
+    calls: list[Call]
 
     def run(self, layer: nn.Module, index: int, hidden: Tensor | None = None) -> Tensor:
         """Run decoder layer `index` on the hidden states, or on others of the same shape."""
-        output = layer(self.hidden if hidden is None else hidden, **self.calls[index])
+        call = self.calls[index]
+        output = layer(self.hidden if hidden is None else hidden, *call.positional, **call.by_name)
         hidden_states: Tensor = output[0] if isinstance(output, tuple) else output
         return hidden_states
 
@@ -120,12 +129,12 @@ class ResidentModel:
 
     def embed(self, tokens: Tensor) -> Stream:
         tokens = tokens.to(self.device)
-        calls: list[dict[str, Any]] = []
+        calls: list[Call] = []
         inputs: list[Tensor] = []
 
-        def record(hidden_states: Tensor, **arguments: Any) -> Tensor:
+        def record(hidden_states: Tensor, *positional: Any, **by_name: Any) -> Tensor:
             inputs.append(hidden_states)
-            calls.append(arguments)
+            calls.append(Call(positional, by_name))
             return hidden_states
 
         with self._layers_doing(record):
@@ -143,15 +152,20 @@ class ResidentModel:
             # A row for each token, for no model has positions for so many in one.
             placeholder = torch.zeros(flat.shape[1], 1, dtype=torch.long, device=self.device)
             logits: Tensor = self.model(input_ids=placeholder, use_cache=False).logits
-        return logits
+        return logits.reshape(1, flat.shape[1], -1)
 
     @contextmanager
     def _layers_doing(self, forward: Callable[..., Tensor]) -> Iterator[None]:
         """Let every decoder layer do something else than decode, for a while."""
+
+        def give(*arguments: Any, **by_name: Any) -> Tensor | tuple[Tensor, None]:
+            hidden = forward(*arguments, **by_name)
+            return (hidden, None) if self.family.layers_give_tuples else hidden
+
         layers = list(self._layers)
         try:
             for layer in layers:
-                layer.forward = forward
+                layer.forward = give
             yield
         finally:
             for layer in layers:

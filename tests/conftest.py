@@ -20,6 +20,8 @@ from tests.tiny_models import make_tiny_llama, make_tiny_qwen2
 # Nothing in the tests may wait for a network, wherever they run.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+pytest_plugins = ["tests.support_table"]
+
 _numbers = count(1)
 
 

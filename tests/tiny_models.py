@@ -33,17 +33,41 @@ SIZES: dict[str, Any] = {
 }
 
 
+EXPERTS: dict[str, Any] = {"num_experts": 4, "num_experts_per_tok": 2}
 VARIANTS: dict[str, dict[str, Any]] = {
     "llama": {},
     "mistral": {"sliding_window": 16, "head_dim": 8},
+    "mixtral": {"num_local_experts": 4, "num_experts_per_tok": 2},
     "qwen2": {},
     "qwen3": {"head_dim": 8},
+    "qwen2_moe": {
+        **EXPERTS,
+        "moe_intermediate_size": SIZES["intermediate_size"],
+        "intermediate_size": 48,
+        "shared_expert_intermediate_size": 64,
+        "mlp_only_layers": [1],
+    },
+    "qwen3_moe": {
+        **EXPERTS,
+        "head_dim": 8,
+        "moe_intermediate_size": SIZES["intermediate_size"],
+        "intermediate_size": 48,
+        "norm_topk_prob": True,
+    },
     "smollm3": {},
     "gemma": {"head_dim": 8},
+    "gemma2": {"head_dim": 8, "sliding_window": 16},
+    "gemma3_text": {"head_dim": 8, "sliding_window": 16},
+    "gpt2": {"n_inner": SIZES["intermediate_size"]},
     "gpt_neox": {},
+    "falcon": {"ffn_hidden_size": SIZES["intermediate_size"], "bias": True},
     "starcoder2": {},
     "phi3": {},
     "glm": {"head_dim": 8},
+    "glm4": {"head_dim": 8},
+    "granite": {"residual_multiplier": 0.5},
+    "olmo2": {},
+    "olmoe": EXPERTS,
     "cohere": {"use_qk_norm": True},
     "opt": {"ffn_dim": SIZES["intermediate_size"], "word_embed_proj_dim": SIZES["hidden_size"]},
 }

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median_low
 from typing import Literal
 
 import torch
@@ -10,11 +11,10 @@ from torch import Tensor, nn
 
 from pruning_core.depth.cuts import Cut
 from pruning_core.events import LayerHealed
-from pruning_core.models.mlp import MlpChannels
+from pruning_core.models.layer_mlp import mlp_of
 from pruning_core.perplexity import loss_sum, predictions
 from pruning_core.progress import CostModel, Meter
 from pruning_core.recipe import DepthOptions
-from pruning_core.repair.regression import refit
 from pruning_core.repair.visitors import Visitors, repair_cost
 from pruning_core.streaming import LayeredModel, Stream, batches
 
@@ -137,17 +137,21 @@ def heal(
 def _heal_layer(
     layer: nn.Module, step: Step, model: LayeredModel, visitors: Visitors, options: DepthOptions
 ) -> LayerHealed:
-    channels = MlpChannels(layer, model.family.mlp)
-    weight = channels.consumer_weight()
-    moments, held_out = visitors.observe(
-        layer, step.layer, channels, drift_correction=1.0 if step.at_boundary else options.drift_correction
-    )
-    everything = torch.arange(len(weight), device=weight.device)
-    biased = channels.consumer.bias is not None
-    first = refit(moments, held_out, weight, everything, visitors.dampings, biased=biased)
-    final = visitors.improve(channels, weight, first)
-    visitors.advance(layer, step.layer, channels)
-    return LayerHealed(step.layer, final.error, final.damping)
+    mlp = mlp_of(layer, model.family, model.config)
+    visitors.enter(layer, step.layer, mlp)
+    drift_correction = 1.0 if step.at_boundary else options.drift_correction
+    missed = energy = 0.0
+    dampings = []
+    for part, channels in enumerate(mlp.parts):
+        weight = channels.consumer_weight()
+        observed = visitors.observe(part, drift_correction=drift_correction)
+        everything = torch.arange(len(weight), device=weight.device)
+        refitted = observed.refit(weight, everything, biased=channels.biased)
+        final = visitors.improve(channels, weight, refitted)
+        missed, energy = missed + final.error * observed.energy, energy + observed.energy
+        dampings.append(final.damping)
+    visitors.advance()
+    return LayerHealed(step.layer, missed / energy if energy else 0.0, median_low(dampings))
 
 
 def _run(streams: Sequence[Stream], layer: nn.Module, index: int) -> None:

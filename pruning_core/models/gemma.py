@@ -1,7 +1,12 @@
-"""Gemma, the first: wide heads, scaled and tied embeddings. Gemma 2 and 3 have norms behind the MLP and are others."""
+"""Gemma: wide heads, scaled and tied embeddings; from the second on with norms before and behind attention and MLP."""
+
+from dataclasses import replace
+from functools import partial
 
 from pruning_core.models.description import GATED, Family
 from pruning_core.models.grouped_query import count_with_configured_biases
+
+_NORMED = replace(GATED, norm="post_feedforward_layernorm")
 
 GEMMA = Family(
     name="Gemma 2B and 7B, the first",
@@ -17,5 +22,41 @@ GEMMA = Family(
         "num_key_value_heads": 16,
         "tie_word_embeddings": True,
         "max_position_embeddings": 8192,
+    },
+)
+
+GEMMA2 = Family(
+    name="Gemma 2",
+    model_types=("gemma2",),
+    layers="model.layers",
+    mlp=_NORMED,
+    depth_field="num_hidden_layers",
+    width_field="intermediate_size",
+    count=partial(count_with_configured_biases, layer_norms=4),
+    per_layer_lists=("layer_types",),
+    defaults={
+        "attention_bias": False,
+        "head_dim": 256,
+        "num_key_value_heads": 4,
+        "tie_word_embeddings": True,
+        "max_position_embeddings": 8192,
+    },
+)
+
+GEMMA3 = Family(
+    name="Gemma 3, text only (270M, 1B)",
+    model_types=("gemma3_text",),
+    layers="model.layers",
+    mlp=_NORMED,
+    depth_field="num_hidden_layers",
+    width_field="intermediate_size",
+    count=partial(count_with_configured_biases, qk_norm=True, layer_norms=4),
+    per_layer_lists=("layer_types",),
+    defaults={
+        "attention_bias": False,
+        "head_dim": 256,
+        "num_key_value_heads": 4,
+        "tie_word_embeddings": True,
+        "max_position_embeddings": 131072,
     },
 )

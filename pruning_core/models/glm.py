@@ -1,11 +1,14 @@
-"""GLM-4 (9B): biases on query, key and value, fused gate and up."""
+"""GLM-4: biases on query, key and value, fused gate and up; since 0414 norms behind attention and MLP as well."""
+
+from dataclasses import replace
+from functools import partial
 
 from pruning_core.models.description import FUSED, Config, Family, ParameterCount
 from pruning_core.models.grouped_query import count_grouped_query_decoder
 
 
-def _count(config: Config) -> ParameterCount:
-    return count_grouped_query_decoder(config, qkv_bias=config["attention_bias"])
+def _count(config: Config, *, layer_norms: int = 2) -> ParameterCount:
+    return count_grouped_query_decoder(config, qkv_bias=config["attention_bias"], layer_norms=layer_norms)
 
 
 GLM = Family(
@@ -23,4 +26,12 @@ GLM = Family(
         "tie_word_embeddings": False,
         "max_position_embeddings": 131072,
     },
+)
+
+GLM4 = replace(
+    GLM,
+    name="GLM-4-0414, GLM-Z1",
+    model_types=("glm4",),
+    mlp=replace(FUSED, norm="post_mlp_layernorm"),
+    count=partial(_count, layer_norms=4),
 )

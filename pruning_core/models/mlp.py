@@ -1,4 +1,4 @@
-"""The MLP of one decoder layer, seen through its family's role names."""
+"""One MLP, seen through its family's role names."""
 
 from collections.abc import Sequence
 
@@ -6,25 +6,37 @@ import torch
 from torch import Tensor, nn
 
 from pruning_core.models.description import MlpRoles
+from pruning_core.models.projection import Projection
 
 
 class MlpChannels:
-    """The intermediate channels of one decoder layer's MLP, to look at, to compute and to cut."""
+    """The intermediate channels of one MLP, to look at, to compute and to cut."""
 
-    def __init__(self, layer: nn.Module, roles: MlpRoles) -> None:
-        self.producers = [_linear(layer, path) for path in roles.producers]
-        self.consumer = _linear(layer, roles.consumer)
-        self._activation = layer.get_submodule(roles.activation)
+    def __init__(self, parent: nn.Module, roles: MlpRoles) -> None:
+        """Find the linears by their paths inside `parent`, a decoder layer or what holds an expert's."""
+        self.producers = [Projection(parent.get_submodule(path)) for path in roles.producers]
+        self.consumer = Projection(parent.get_submodule(roles.consumer))
+        self._activation = parent.get_submodule(roles.activation)
         self._fused = roles.fused
 
     @property
     def inputs(self) -> int:
         """What the MLP reads: its hidden size."""
-        return self.producers[0].in_features
+        return self.producers[0].inputs
+
+    @property
+    def width(self) -> int:
+        """How many channels there are."""
+        return self.consumer.inputs
+
+    @property
+    def biased(self) -> bool:
+        """Whether the consumer has a bias."""
+        return self.consumer.bias is not None
 
     def consumer_weight(self) -> Tensor:
         """The consumer as the paper writes it: [channels, outputs], so that the MLP's output is A W."""
-        return self.consumer.weight.detach().T
+        return self.consumer.weight
 
     def activations(self, inputs: Tensor) -> Tensor:
         """A: what the MLP's input, [tokens, inputs], sends into the consumer, [tokens, channels]."""
@@ -40,55 +52,36 @@ class MlpChannels:
 
     def narrow(self, kept: Tensor) -> None:
         """Keep only the channels `kept`, [kept channels], ascending indices; the consumer's weight with them."""
+        width = self.width
         for producer in self.producers:
-            rows = torch.cat([kept + part * self.consumer.in_features for part in range(self._fused)])
-            producer.weight = _parameter(producer.weight.detach()[rows].clone())
-            if producer.bias is not None:
-                producer.bias = _parameter(producer.bias.detach()[rows].clone())
-            producer.out_features = len(rows)
-        self.consumer.weight = _parameter(self.consumer.weight.detach()[:, kept].contiguous())
-        self.consumer.in_features = len(kept)
+            columns = torch.cat([kept + part * width for part in range(self._fused)])
+            bias = producer.bias
+            producer.set(producer.weight[:, columns], None if bias is None else bias[columns])
+        self.consumer.set(self.consumer.weight[kept], self.consumer.bias)
 
     def refit(self, weight: Tensor, shift: Tensor | None) -> None:
         """Give the consumer another weight, [channels, outputs], and add `shift`, [outputs], to its bias."""
-        self.consumer.weight = _parameter(_like(self.consumer.weight, weight.T))
-        if shift is not None:
-            bias = self.consumer.bias
-            self.consumer.bias = _parameter(_like(bias, bias.to(shift) + shift))
+        bias = self.consumer.bias
+        self.consumer.set(weight, bias if bias is None or shift is None else bias.to(shift) + shift)
 
     def read_producers(self) -> list[Tensor]:
         """Each producer as one matrix, [inputs, channels], with its bias, if it has one, as a last row."""
         return [
             part
             for producer in self.producers
-            for part in self._split(torch.cat([producer.weight.detach().T, *_as_row(producer.bias)]))
+            for part in self._split(torch.cat([producer.weight, *_as_row(producer.bias)]))
         ]
 
     def write_producers(self, matrices: Sequence[Tensor]) -> None:
         """Set the producers to such matrices."""
         for index, producer in enumerate(self.producers):
             matrix = torch.cat([*matrices[index * self._fused : (index + 1) * self._fused]], dim=1)
-            producer.weight = _parameter(_like(producer.weight, matrix[: producer.in_features].T))
-            if producer.bias is not None:
-                producer.bias = _parameter(_like(producer.bias, matrix[producer.in_features]))
+            weight, bias = matrix[: self.inputs], None if producer.bias is None else matrix[self.inputs]
+            producer.set(weight, bias)
 
     def _split(self, fused: Tensor) -> Sequence[Tensor]:
         return fused.chunk(self._fused, dim=1)
 
 
-def _linear(layer: nn.Module, path: str) -> nn.Linear:
-    module = layer.get_submodule(path)
-    assert isinstance(module, nn.Linear)  # noqa: S101  a family's description is wrong, not the user's input
-    return module
-
-
-def _parameter(values: Tensor) -> nn.Parameter:
-    return nn.Parameter(values, requires_grad=False)
-
-
-def _like(old: Tensor, new: Tensor) -> Tensor:
-    return new.to(dtype=old.dtype, device=old.device).contiguous()
-
-
 def _as_row(bias: Tensor | None) -> list[Tensor]:
-    return [] if bias is None else [bias.detach()[None]]
+    return [] if bias is None else [bias[None]]

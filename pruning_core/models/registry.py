@@ -6,30 +6,47 @@ from typing import Any
 from pruning_core.errors import NotCausalLanguageModelError, UnsupportedFamilyError
 from pruning_core.models.cohere import COHERE
 from pruning_core.models.description import Config, Family
-from pruning_core.models.gemma import GEMMA
-from pruning_core.models.glm import GLM
+from pruning_core.models.falcon import FALCON
+from pruning_core.models.gemma import GEMMA, GEMMA2, GEMMA3
+from pruning_core.models.glm import GLM, GLM4
+from pruning_core.models.gpt2 import GPT2
 from pruning_core.models.gpt_neox import GPT_NEOX
+from pruning_core.models.granite import GRANITE
 from pruning_core.models.llama import LLAMA
 from pruning_core.models.mistral import MISTRAL
+from pruning_core.models.mixtral import MIXTRAL
+from pruning_core.models.olmo import OLMO2, OLMOE
 from pruning_core.models.opt import OPT
 from pruning_core.models.phi3 import PHI3
 from pruning_core.models.qwen2 import QWEN2
 from pruning_core.models.qwen3 import QWEN3
+from pruning_core.models.qwen_moe import QWEN2_MOE, QWEN3_MOE
 from pruning_core.models.smollm3 import SMOLLM3
 from pruning_core.models.starcoder2 import STARCODER2
 
 FAMILIES: tuple[Family, ...] = (
     LLAMA,
     MISTRAL,
+    MIXTRAL,
     QWEN2,
     QWEN3,
+    QWEN2_MOE,
+    QWEN3_MOE,
     SMOLLM3,
     GEMMA,
+    GEMMA2,
+    GEMMA3,
     PHI3,
     GLM,
+    GLM4,
+    GRANITE,
+    OLMO2,
+    OLMOE,
     COHERE,
     OPT,
+    GPT2,
     GPT_NEOX,
+    FALCON,
     STARCODER2,
 )
 
@@ -42,11 +59,16 @@ def supported_model_types() -> list[str]:
 
 def table() -> str:
     """What is supported, in Markdown."""
-    rows = ["| models | `model_type` | decoder layers | MLP | width |", "|---|---|---|---|---|"]
+    rows = [
+        "| models | `model_type` | decoder layers | what is narrowed | width | left beside it |",
+        "|---|---|---|---|---|---|",
+    ]
     for family in FAMILIES:
         types = ", ".join(f"`{name}`" for name in family.model_types)
-        mlp = " · ".join(f"`{path}`" for path in (*family.mlp.producers, family.mlp.consumer))
-        rows.append(f"| {family.name} | {types} | `{family.layers}` | {mlp} | `{family.width_field}` |")
+        paths = [family.experts.module] if family.experts else [*family.mlp.producers, family.mlp.consumer]
+        narrowed = " · ".join(f"`{path}`" for path in paths)
+        row = (family.name, types, f"`{family.layers}`", narrowed, f"`{family.width_field}`", family.beside)
+        rows.append(f"| {' | '.join(row)} |")
     return "\n".join(rows)
 
 
@@ -85,6 +107,7 @@ def describe(config: Mapping[str, Any], model: str) -> tuple[Family, Config]:
             f"Name a model of one of these: {', '.join(supported_model_types())}.",
         )
     filled = {**family.defaults, **config}
+    filled |= family.derived(filled)
     refusal = family.refusal(filled)
     if refusal is not None:
         raise UnsupportedFamilyError("model", model, f"{refusal}.", "Name another model of this family.")

@@ -1,16 +1,21 @@
 """OSSCAR over a whole model: layer by layer, each calibrated on what the pruned layers before it give."""
 
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median_low
 
 import torch
 from torch import Tensor
 
-from pruning_core.events import LayerPruned, OnEvent, StageStarted
+from pruning_core.events import LayerPruned, OnEvent, Precision, StageStarted
+from pruning_core.models.layer_mlp import mlp_of
 from pruning_core.models.mlp import MlpChannels
 from pruning_core.osscar.layer import narrow
 from pruning_core.osscar.probe import PerplexityProbe, ProbePlan
 from pruning_core.progress import CostModel, Meter
 from pruning_core.recipe import OsscarOptions
+from pruning_core.repair.regression import Refit
 from pruning_core.repair.visitors import Visitors, repair_cost
 from pruning_core.streaming import LayeredModel
 
@@ -35,10 +40,14 @@ def prune_width(
 ) -> list[LayerPruned]:
     """Narrow every MLP of `model` to `keep` channels, in place.
 
-    Each layer runs once over the calibration text as the layers before it leave it, beside its MLP's consumer, and once
-    more over the dense model's hidden states if the drift is to be corrected. What the pruned layer gives, the next
-    layer's input, is added up from what the run held; only where the activations are too many to be held does the
-    pruned layer run again.
+    Each layer runs once over the calibration text as the layers before it leave it, beside its MLP, and once more over
+    the dense model's hidden states if the drift is to be corrected. What the pruned layer gives, the next layer's
+    input, is added up from what the run held; where the activations are too many to be held, the narrow MLP computes
+    them again.
+
+    Of a mixture of experts each is narrowed on the tokens that the router sends it, weighted as the router weights
+    them, to one common width; the router stays. An expert that gets fewer tokens than these have dimensions is narrowed
+    on all tokens of its layer. Layers with an ordinary MLP among mixtures stay as they are.
 
     Args:
         model: the dense model; pruned afterwards.
@@ -67,31 +76,61 @@ def prune_width(
             on_event(follower.measure(index))
         started = time.monotonic()
         with model.open(index) as layer:
-            channels = MlpChannels(layer, model.family.mlp)
-            weight = channels.consumer_weight()
+            mlp = mlp_of(layer, model.family, model.config)
             if options.drift_correction:
                 visitors.follow(layer, index)
-            moments, held_out = visitors.observe(
-                layer, index, channels, drift_correction=options.drift_correction
-            )
-            narrowed = narrow(
-                moments,
-                weight,
-                keep=keep,
-                damping=options.damping,
-                refit_dampings=visitors.dampings,
-                held_out=held_out,
-                biased=channels.consumer.bias is not None,
-            )
-            meter.solve()
-            visitors.narrow(channels, narrowed.kept)
-            final = visitors.improve(channels, weight[narrowed.kept], narrowed.refit)
-            visitors.advance(layer, index, channels)
+            if mlp.has_family_width:
+                visitors.enter(layer, index, mlp)
+                parts = [
+                    _narrow(visitors, part, mlp.parts[part], keep, options) for part in range(len(mlp.parts))
+                ]
+                meter.solve()
+                visitors.advance()
+            else:
+                visitors.run(layer, index)
             if follower:
                 follower.advance(layer, index)
             model.store(index, layer)
-        seconds = time.monotonic() - started
-        pruned.append(LayerPruned(index, final.error, narrowed.precision, final.damping, seconds))
-        on_event(pruned[-1])
+        if mlp.has_family_width:
+            pruned.append(_sum_up(index, parts, time.monotonic() - started))
+            on_event(pruned[-1])
     setattr(model.config, model.family.width_field, keep)
     return pruned
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What became of one MLP: its refit, what its channels were chosen in, and ‖T‖² of its target."""
+
+    refit: Refit
+    precision: Precision
+    energy: float
+
+
+def _narrow(visitors: Visitors, part: int, channels: MlpChannels, keep: int, options: OsscarOptions) -> _Part:
+    weight = channels.consumer_weight()
+    observed = visitors.observe(part, drift_correction=options.drift_correction)
+    narrowed = narrow(
+        observed.moments,
+        weight,
+        keep=keep,
+        damping=options.damping,
+        refit_dampings=observed.dampings,
+        held_out=observed.held_out,
+        biased=channels.biased,
+    )
+    visitors.narrow(channels, narrowed.kept)
+    final = visitors.improve(channels, weight[narrowed.kept], narrowed.refit)
+    return _Part(final, narrowed.precision, observed.energy)
+
+
+def _sum_up(layer: int, parts: Sequence[_Part], seconds: float) -> LayerPruned:
+    """Of experts the error is that of all their targets together, and the ridge the middle one."""
+    energy = sum(part.energy for part in parts)
+    return LayerPruned(
+        layer,
+        error=sum(part.refit.error * part.energy for part in parts) / energy if energy else 0.0,
+        precision="float64" if any(part.precision == "float64" for part in parts) else "float32",
+        refit_damping=median_low(part.refit.damping for part in parts),
+        seconds=seconds,
+    )

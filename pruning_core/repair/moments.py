@@ -67,6 +67,9 @@ class MomentSums:
     a hundred thousand tokens adds. Before it is multiplied the mean of the first batch is taken off, and put back in
     float64: where the mean dwarfs what varies, as behind a bias and a ReLU, float32 products would drown that. Of the
     symmetric AᵀA only the panels on and above the diagonal are computed.
+
+    Attributes:
+        tokens: how many were added.
     """
 
     def __init__(self, channels: int, outputs: int, device: torch.device) -> None:
@@ -77,7 +80,7 @@ class MomentSums:
         self._activations, self._targets, self._energy = zeros(channels), zeros(outputs), zeros()
         self._activations_origin: Tensor | None = None
         self._targets_origin: Tensor | None = None
-        self._tokens = 0
+        self.tokens = 0
 
     def add(self, activations: Tensor, targets: Tensor | None) -> None:
         """Add a batch: A, [tokens, channels], and T, [tokens, outputs], in every batch or in none."""
@@ -89,7 +92,7 @@ class MomentSums:
             panel = activations[:, start : start + COLUMNS_PER_PRODUCT]
             self._upper[start : start + COLUMNS_PER_PRODUCT, start:] += panel.T @ activations[:, start:]
         self._activations += activations.sum(0, dtype=torch.float64)
-        self._tokens += len(activations)
+        self.tokens += len(activations)
         if targets is not None:
             targets = at_least_float32(targets)
             if self._targets_origin is None:
@@ -103,19 +106,19 @@ class MomentSums:
         """Give the sums so far, of one batch at least; where no T was given it is AW, W being [channels, outputs]."""
         assert self._activations_origin is not None  # noqa: S101  every calibration has a window
         origin, sums = self._activations_origin.double(), self._activations
-        activations = sums + self._tokens * origin
+        activations = sums + self.tokens * origin
         beside = torch.outer(origin, sums)
         gram = self._upper.triu() + self._upper.triu(1).T + beside + beside.T
-        gram += self._tokens * torch.outer(origin, origin)
+        gram += self.tokens * torch.outer(origin, origin)
         if self._targets_origin is None:
             weight = weight.to(gram)
             cross, targets = gram @ weight, activations @ weight
-            return Moments(gram, cross, activations, targets, (weight * cross).sum(), self._tokens)
+            return Moments(gram, cross, activations, targets, (weight * cross).sum(), self.tokens)
         target = self._targets_origin.double()
-        targets = self._targets + self._tokens * target
+        targets = self._targets + self.tokens * target
         cross = self._cross + torch.outer(origin, self._targets) + torch.outer(activations, target)
-        energy = self._energy + (2 * self._targets + self._tokens * target) @ target
-        return Moments(gram, cross, activations, targets, energy, self._tokens)
+        energy = self._energy + (2 * self._targets + self.tokens * target) @ target
+        return Moments(gram, cross, activations, targets, energy, self.tokens)
 
 
 def at_least_float32(batch: Tensor) -> Tensor:

@@ -32,10 +32,14 @@ EVERY = 4
 
 @dataclass(frozen=True)
 class Example:
-    """A batch of what the MLP gets, [tokens, inputs], and should give, [tokens, outputs], its bias aside."""
+    """A batch of what the MLP gets, [tokens, inputs], and should give, [tokens, outputs], its bias aside.
+
+    `scale`, [tokens, 1], is what its output is multiplied with before it is compared, as an expert's is.
+    """
 
     inputs: Tensor
     targets: Tensor
+    scale: Tensor | None = None
 
 
 def fit_producers(
@@ -79,13 +83,20 @@ def fit_producers(
 class _Batch:
     inputs: Tensor
     targets: Tensor
+    scale: Tensor | None
 
     @classmethod
     def of(cls, example: Example, rows: int) -> "_Batch":
         inputs = at_least_float32(example.inputs)
         if rows > inputs.shape[1]:
             inputs = torch.cat([inputs, inputs.new_ones(len(inputs), 1)], dim=1)
-        return cls(inputs, at_least_float32(example.targets))
+        scale = None if example.scale is None else at_least_float32(example.scale)
+        return cls(inputs, at_least_float32(example.targets), scale)
+
+    def activations(self, channels: MlpChannels, produced: Sequence[Tensor]) -> Tensor:
+        """A as the consumer's output counts, from what each producer gives, [tokens, channels] each."""
+        activations = channels.combine(produced)
+        return activations if self.scale is None else activations * self.scale
 
 
 @dataclass(frozen=True)
@@ -101,7 +112,7 @@ class _Model:
     def linearise(self, batch: _Batch) -> tuple[Tensor, Sequence[Tensor]]:
         """The residual E, [tokens, outputs], and J of each producer, [tokens, channels]."""
         produced = [(batch.inputs @ producer).requires_grad_() for producer in self.producers]
-        activations = self.channels.combine(produced)
+        activations = batch.activations(self.channels, produced)
         # The MLP is elementwise between producers and consumer, so the gradient of the sum holds every derivative.
         slopes = torch.autograd.grad(activations.sum(), produced)
         residual = batch.targets - activations.detach() @ self.value
@@ -163,7 +174,8 @@ def _refit(
 ) -> tuple[Tensor, Tensor | None]:
     sums = MomentSums(len(anchor), anchor.shape[1], anchor.device)
     for batch in batches:
-        sums.add(channels.combine([batch.inputs @ producer for producer in producers]), batch.targets)
+        produced = [batch.inputs @ producer for producer in producers]
+        sums.add(batch.activations(channels, produced), batch.targets)
     everything = torch.arange(len(anchor), device=anchor.device)
     refitted = refit(sums.total(anchor), None, anchor, everything, [damping], biased=biased)
     return refitted.weight.to(anchor), refitted.shift

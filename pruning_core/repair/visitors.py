@@ -2,16 +2,18 @@
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from pruning_core import budgets
 from pruning_core.budgets import FIT_TOKENS_PER_INPUT
 from pruning_core.finiteness import require_finite_activations
+from pruning_core.models.layer_mlp import LayerMlp
 from pruning_core.models.mlp import MlpChannels
 from pruning_core.progress import CostModel, Meter
 from pruning_core.recipe import RepairOptions
-from pruning_core.repair.activations import fit_in_cache
 from pruning_core.repair.moments import Moments, MomentSums
 from pruning_core.repair.producers import Example, fit_producers
 from pruning_core.repair.regression import Refit, refit
@@ -39,36 +41,51 @@ def repair_cost(tokens: int, options: RepairOptions, costs: CostModel) -> float:
     return tokens * (token + costs.gram + 2 * costs.change) + fit
 
 
+@dataclass(frozen=True)
+class Observed:
+    """What was seen of one MLP.
+
+    Attributes:
+        moments: of the windows that are fitted.
+        held_out: of those that choose; None if there are none.
+        dampings: λ of a refit, or those to choose from.
+    """
+
+    moments: Moments
+    held_out: Moments | None
+    dampings: Sequence[float]
+
+    @property
+    def energy(self) -> float:
+        """‖T‖² on all of them."""
+        return sum(moments.energy.item() for moments in (self.moments, self.held_out) if moments is not None)
+
+    def refit(self, weight: Tensor, kept: Tensor, *, biased: bool) -> Refit:
+        """Fit the consumer, whose `weight` is [channels, outputs], on the channels `kept`."""
+        return refit(self.moments, self.held_out, weight, kept, self.dampings, biased=biased)
+
+
 class Visitors:
     """Calibration windows on their way through the pruned model, some of which choose before they are fitted.
 
-    At each layer: `follow` if there is drift to repair, `observe`, then whatever changes the MLP, `advance`; or `run`.
-
-    Attributes:
-        dampings: λ of a refit, or those to choose from.
+    At each layer: `follow` if there is drift to repair; `enter`; for each part of the MLP `observe` and whatever
+    changes it; `advance`. Or `run`.
     """
 
     def __init__(self, model: LayeredModel, windows: Tensor, options: RepairOptions, meter: Meter) -> None:
         """Embed the windows, [windows, positions]; the last of them are those that choose."""
         self._options, self._meter = options, meter
-        self._tokens = windows.numel()
-        hold = fit_in_cache(self._tokens, getattr(model.config, model.family.width_field), model.dtype)
+        self._held = windows.numel() * model.dtype.itemsize
 
         def visitors(windows: Tensor) -> list[Visitor]:
             return [
-                Visitor(
-                    model.embed(tokens),
-                    meter,
-                    keep_examples=options.producer_steps > 0,
-                    hold=hold,
-                )
+                Visitor(model.embed(tokens), meter, keep_examples=options.producer_steps > 0)
                 for tokens in batches(windows, model.device)
             ]
 
         held_out = round(len(windows) * HELD_OUT_SHARE) if options.refit_damping is None else 0
         self._fitted = visitors(windows[: len(windows) - held_out])
         self._held_out = visitors(windows[len(windows) - held_out :]) if held_out else []
-        self.dampings = REFIT_DAMPINGS if held_out else (options.refit_damping or REFIT_DAMPING,)
 
     def follow(self, layer: nn.Module, index: int) -> None:
         """Let the dense model's hidden states pass a dense layer."""
@@ -80,25 +97,36 @@ class Visitors:
         for visitor in self._all():
             visitor.run(layer, index)
 
-    def observe(
-        self, layer: nn.Module, index: int, channels: MlpChannels, *, drift_correction: float
-    ) -> tuple[Moments, Moments | None]:
-        """Run the layer beside its consumer; give the moments of the windows that are fitted, and of those that choose.
+    def enter(self, layer: nn.Module, index: int, mlp: LayerMlp) -> None:
+        """Run the layer beside its MLP."""
+        hold = len(mlp.parts) == 1 and self._held * mlp.parts[0].width <= budgets.ACTIVATION_CACHE_BYTES
+        for visitor in self._all():
+            visitor.enter(layer, index, mlp, hold=hold)
+        self._layer, self._mlp = index, mlp
+        # An expert with too few is calibrated on all tokens of the layer, with its own output as the target.
+        self._routed = mlp.enough([visitor.heard for visitor in self._fitted])
 
-        The target is (1 − β) AW + βY, where A W is the MLP's own output, Y what brings the residual stream back to the
-        dense hidden states that were followed, and β the drift correction; A W where none were.
+    def observe(self, part: int, *, drift_correction: float) -> Observed:
+        """Sum up what a part of the MLP gets and should give.
+
+        The target is AW + βR, where A W is the part's own output, R its share of what brings the residual stream back
+        to the dense hidden states that were followed, and β the drift correction; A W where none were.
 
         Raises:
             BrokenModelError: the activations are not finite.
         """
-        moments = self._sum(
-            channels, lambda visitor, sums: visitor.observe(layer, index, channels, sums, drift_correction)
+        routed, channels = self._routed[part], self._mlp.parts[part]
+        observed = self._sum(
+            channels,
+            lambda visitor, sums: visitor.observe(
+                part, sums, routed=routed, drift_correction=drift_correction if routed else 0.0
+            ),
         )
-        require_finite_activations(moments[0].gram, index)
-        return moments
+        require_finite_activations(observed.moments.gram, self._layer)
+        return observed
 
     def narrow(self, channels: MlpChannels, kept: Tensor) -> None:
-        """Keep only the channels `kept` of the MLP, and of what is held."""
+        """Keep only the channels `kept` of a part, and of what is held."""
         channels.narrow(kept)
         for visitor in self._all():
             visitor.narrow(kept)
@@ -109,7 +137,7 @@ class Visitors:
         A fit that does worse on the windows that choose is undone.
 
         Args:
-            channels: of the layer that was observed.
+            channels: the part that was observed.
             weight: [channels, outputs], that the ridge pulls towards.
             refitted: the consumer's refit.
 
@@ -127,10 +155,12 @@ class Visitors:
             refit_damping=refitted.damping,
             shift=refitted.shift,
         )
-        self._meter.fit(self._tokens, self._options.producer_steps)
-        moments, held_out = self._sum(channels, lambda visitor, sums: visitor.observe_again(channels, sums))
+        rows = sum(visitor.rows for visitor in self._all())
+        steps, experts = self._options.producer_steps, len(self._mlp.parts)
+        self._meter.fit(rows / self._mlp.chosen, steps, experts=experts)
+        observed = self._sum(channels, lambda visitor, sums: visitor.observe_again(channels, sums))
         everything = torch.arange(len(weight), device=weight.device)
-        again = refit(moments, held_out, weight, everything, self.dampings, biased=refitted.shift is not None)
+        again = observed.refit(weight, everything, biased=refitted.shift is not None)
         if _error(again) < _error(refitted):
             channels.refit(again.weight, _difference(again.shift, refitted.shift))
             return again
@@ -139,31 +169,35 @@ class Visitors:
             visitor.forget_activations()
         return refitted
 
-    def advance(self, layer: nn.Module, index: int, channels: MlpChannels) -> None:
-        """Move every window behind the layer as it is now."""
+    def advance(self) -> None:
+        """Put the changed parts into the layer, and move every window behind it."""
+        self._mlp.write()
         for visitor in self._all():
-            visitor.advance(layer, index, channels)
+            visitor.advance()
 
     def _examples(self, inputs: int) -> list[Example]:
-        fitted = sum(visitor.tokens for visitor in self._fitted)
+        fitted = sum(visitor.rows for visitor in self._fitted)
         every = max(1, fitted // (FIT_TOKENS_PER_INPUT * inputs))
-        return [visitor.example(every) for visitor in self._fitted]
+        examples = [visitor.example(every) for visitor in self._fitted]
+        return [example for example in examples if example is not None]
 
     def _all(self) -> Iterator[Visitor]:
         return itertools.chain(self._fitted, self._held_out)
 
-    def _sum(
-        self, channels: MlpChannels, observe: Callable[[Visitor, MomentSums], None]
-    ) -> tuple[Moments, Moments | None]:
+    def _sum(self, channels: MlpChannels, observe: Callable[[Visitor, MomentSums], None]) -> Observed:
         weight = channels.consumer_weight()
 
-        def total(visitors: Sequence[Visitor]) -> Moments:
+        def total(visitors: Sequence[Visitor]) -> Moments | None:
             sums = MomentSums(len(weight), weight.shape[1], weight.device)
             for visitor in visitors:
                 observe(visitor, sums)
-            return sums.total(weight)
+            return sums.total(weight) if sums.tokens else None
 
-        return total(self._fitted), total(self._held_out) if self._held_out else None
+        moments, held_out = total(self._fitted), total(self._held_out)
+        assert moments is not None  # noqa: S101  every calibration has a window
+        if held_out is None:
+            return Observed(moments, None, (self._options.refit_damping or REFIT_DAMPING,))
+        return Observed(moments, held_out, REFIT_DAMPINGS)
 
 
 def _error(refitted: Refit) -> float:

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor, nn
 
+from pruning_core.models.layer_mlp import Given, Heard, LayerMlp
 from pruning_core.models.mlp import MlpChannels
 from pruning_core.progress import Meter
-from pruning_core.repair.activations import SilencedMlp
 from pruning_core.repair.moments import MomentSums
 from pruning_core.repair.producers import Example
 from pruning_core.streaming import Stream
@@ -14,30 +14,38 @@ from pruning_core.streaming import Stream
 class Visitor:
     """A batch of calibration windows on its way through the pruned model, with the dense model's beside it if asked.
 
-    A visit is a `follow`, an `observe`, perhaps a `narrow` and an `observe_again`, and an `advance`; or a `run`. Before
-    the first `follow` the dense model's hidden states are the batch's own.
+    A visit is a `follow` if there is drift to repair; an `enter`; for each part of the MLP an `observe`, perhaps a
+    `narrow` and an `observe_again`; and an `advance`. Or it is a `run`. Before the first `follow` the dense model's
+    hidden states are the batch's own.
     """
 
-    def __init__(self, stream: Stream, meter: Meter, *, keep_examples: bool, hold: bool) -> None:
+    def __init__(self, stream: Stream, meter: Meter, *, keep_examples: bool) -> None:
         """Start in front of the first layer.
 
         Args:
             stream: the windows.
             meter: told of each piece of work.
             keep_examples: whether to keep what the MLP gets and should give.
-            hold: whether activations may be kept.
         """
         self._stream = stream
         self._meter = meter
         self._dense: Tensor | None = None
-        self._keep_examples, self._hold = keep_examples, hold
-        self._beside: Tensor | None = None
-        self._activations: Tensor | None = None
-        self._example: Example | None = None
+        self._keep_examples = keep_examples
+        self._visit: _Visit | None = None
 
     @property
     def tokens(self) -> int:
         return self._stream.tokens.numel()
+
+    @property
+    def heard(self) -> Heard:
+        """What the layer's MLP gets."""
+        return self._at.heard
+
+    @property
+    def rows(self) -> int:
+        """How many of the tokens the part gets that was observed last."""
+        return len(self._at.given.inputs)
 
     def follow(self, layer: nn.Module, index: int) -> None:
         """Let the dense model's hidden states pass a dense layer."""
@@ -49,70 +57,123 @@ class Visitor:
         self._stream.hidden = self._stream.run(layer, index)
         self._meter.layer(self.tokens)
 
-    def observe(
-        self, layer: nn.Module, index: int, channels: MlpChannels, sums: MomentSums, drift_correction: float
-    ) -> None:
-        """Run the layer beside its consumer, and add what the consumer gets and should give to `sums`."""
-        with SilencedMlp(channels) as mlp:
+    def enter(self, layer: nn.Module, index: int, mlp: LayerMlp, *, hold: bool) -> None:
+        """Run the layer beside its MLP; what the consumer gets may be held until `advance` if it is the only one."""
+        with mlp.silenced() as heard:
             beside = self._stream.run(layer, index)
         self._meter.layer(self.tokens)
-        targets = self._targets(channels, mlp.activations, beside, drift_correction)
-        sums.add(mlp.activations, targets)
-        self._meter.gram(self.tokens)
-        if self._keep_examples:
-            assert targets is not None  # noqa: S101  `_targets` gives them whenever examples are kept
-            self._beside, self._example = beside, Example(mlp.inputs, targets)
-        elif self._hold:
-            self._beside, self._activations = beside, mlp.activations
+        (once,) = heard
+        self._visit = _Visit(mlp, once, beside, hold=hold)
 
-    def _targets(
-        self, channels: MlpChannels, activations: Tensor, beside: Tensor, drift_correction: float
-    ) -> Tensor | None:
-        """T = (1 − β) AW + βY with Y what brings the dense hidden states back; None for plain AW that nobody keeps."""
+    def observe(self, part: int, sums: MomentSums, *, routed: bool, drift_correction: float) -> None:
+        """Add what a part's consumer gets and should give to `sums`."""
+        at, channels = self._at, self._at.mlp.parts[part]
+        at.given = at.mlp.given(part, at.heard, routed=routed)
+        if not self.rows:
+            return
+        activations = _scaled(channels.activations(at.given.inputs), at.given)
+        at.targets = self._targets(channels, activations, drift_correction)
+        sums.add(activations, at.targets)
+        self._meter.gram(self._share_of_tokens)
+        if at.hold:
+            at.activations = activations
+
+    def _targets(self, channels: MlpChannels, activations: Tensor, drift_correction: float) -> Tensor | None:
+        """T = AW + βR, R what the residual stream lacks of the dense one; None for plain AW that nobody keeps."""
         if self._dense is None and not self._keep_examples:
             return None
-        self._meter.change(self.tokens)
+        self._meter.change(self._share_of_tokens)
         own = activations @ channels.consumer_weight()
-        if self._dense is None:
+        if self._dense is None or not drift_correction:
             return own
-        wanted = (self._dense - beside).flatten(0, -2)
-        if channels.consumer.bias is not None:
-            wanted = wanted - channels.consumer.bias
-        return torch.lerp(own, wanted, drift_correction)
+        given = self._at.given
+        if given.share is None:
+            lack = self._lack(
+                own if channels.consumer.bias is None else own + channels.consumer.bias, self._dense
+            )
+        else:
+            if self._at.lack is None:
+                self._at.lack = self._lack(self._at.mlp.output(self._at.heard), self._dense)
+            lack = self._at.lack[given.rows] * given.share
+        return torch.add(own, lack, alpha=drift_correction)
+
+    def _lack(self, output: Tensor, dense: Tensor) -> Tensor:
+        """R, [tokens, outputs]: what the MLP should give more than `output`."""
+        junction = self._at.mlp.junction
+        missing = dense - junction.add(self._at.beside, output)
+        return junction.pull_back(missing.flatten(0, -2), output)
 
     def narrow(self, kept: Tensor) -> None:
         """Drop what is held of channels other than `kept`."""
-        if self._activations is not None:
-            self._activations = self._activations[:, kept]
+        if self._at.activations is not None:
+            self._at.activations = self._at.activations[:, kept]
 
-    def example(self, every: int) -> Example:
-        """Every so many-th token of what the MLP got and should give."""
-        assert self._example is not None  # noqa: S101  asked of visitors that keep examples only
-        return Example(self._example.inputs[::every], self._example.targets[::every])
+    def example(self, every: int) -> Example | None:
+        """Every so many-th token of what the part got and should give; None if it got none."""
+        given, targets = self._at.given, self._at.targets
+        if targets is None or not self.rows:
+            return None
+        scale = None if given.scale is None else given.scale[::every]
+        return Example(given.inputs[::every], targets[::every], scale)
 
     def observe_again(self, channels: MlpChannels, sums: MomentSums) -> None:
-        """Add what the consumer gets from the producers as they are now, and should give, to `sums`."""
-        assert self._example is not None  # noqa: S101  asked of visitors that keep examples only
-        activations = channels.activations(self._example.inputs)
-        sums.add(activations, self._example.targets)
-        self._meter.gram(self.tokens)
-        self._meter.change(2 * self.tokens)
-        if self._hold:
-            self._activations = activations
+        """Add what the part's consumer gets from the producers as they are now, and should give, to `sums`."""
+        at = self._at
+        if not self.rows:
+            return
+        activations = _scaled(channels.activations(at.given.inputs), at.given)
+        sums.add(activations, at.targets)
+        self._meter.gram(self._share_of_tokens)
+        self._meter.change(2 * self._share_of_tokens)
+        if at.hold:
+            at.activations = activations
 
     def forget_activations(self) -> None:
         """Do not use what the last `observe_again` saw: the producers have changed since."""
-        self._activations = None
+        self._at.activations = None
 
-    def advance(self, layer: nn.Module, index: int, channels: MlpChannels) -> None:
-        """Become the narrow layer's output: from what is held, or by running the layer again."""
-        if self._beside is None:
-            self._stream.hidden = self._stream.run(layer, index)
+    def advance(self) -> None:
+        """Become the changed layer's output, from what was heard and what is held."""
+        at = self._at
+        if at.activations is None:
+            output = at.mlp.output(at.heard)
         else:
-            activations = self._activations
-            if activations is None:
-                assert self._example is not None  # noqa: S101  one or the other is held with what is beside the MLP
-                activations = channels.activations(self._example.inputs)
-            self._stream.hidden = self._beside + channels.consumer(activations).view_as(self._beside)
-        self._beside = self._activations = self._example = None
+            (channels,) = at.mlp.parts
+            output = channels.consumer(at.activations)
+        self._stream.hidden = at.mlp.junction.add(at.beside, output)
         self._meter.change(self.tokens)
+        self._visit = None
+
+    @property
+    def _share_of_tokens(self) -> float:
+        """The rows that a part gets, in tokens that every chosen expert gets."""
+        return self.rows / self._at.mlp.chosen
+
+    @property
+    def _at(self) -> "_Visit":
+        assert self._visit is not None  # noqa: S101  between `enter` and `advance`
+        return self._visit
+
+
+class _Visit:
+    """What is held between `enter` and `advance`, and of the part that is looked at.
+
+    Attributes:
+        beside: [windows, positions, outputs], the residual stream without the MLP.
+        hold: whether activations may be held.
+        lack: [tokens, outputs], what the dense experts should together give more; None until it is asked for.
+        given: what the part gets.
+        targets: [rows, outputs], what its consumer should give; None if that is what it gives.
+        activations: [rows, channels], what the consumer gets; None where they are not held.
+    """
+
+    def __init__(self, mlp: LayerMlp, heard: Heard, beside: Tensor, *, hold: bool) -> None:
+        self.mlp, self.heard, self.beside, self.hold = mlp, heard, beside, hold
+        self.lack: Tensor | None = None
+        self.given = Given(heard.inputs)
+        self.targets: Tensor | None = None
+        self.activations: Tensor | None = None
+
+
+def _scaled(activations: Tensor, given: Given) -> Tensor:
+    return activations if given.scale is None else activations * given.scale.to(activations.dtype)

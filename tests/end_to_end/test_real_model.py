@@ -67,7 +67,7 @@ def test_osscar_beats_the_largest_channels_on_a_real_layer(
 ) -> None:
     layer = smollm2.model.model.layers[10]
     channels = MlpChannels(layer, smollm2.family.mlp)
-    gram = gram_of(smollm2, channels.consumer, windows)
+    gram = gram_of(smollm2, channels.consumer.module, windows)
     weight = channels.consumer_weight().double()
     hessian = damp(gram, 0.01)
     targets = hessian @ weight
@@ -86,7 +86,7 @@ def test_on_a_real_gram_matrix_it_keeps_what_naive_downdates_in_float64_keep(
     smollm2: ResidentModel, windows: torch.Tensor, index: int, damping: float
 ) -> None:
     channels = MlpChannels(smollm2.model.model.layers[index], smollm2.family.mlp)
-    gram = gram_of(smollm2, channels.consumer, windows)
+    gram = gram_of(smollm2, channels.consumer.module, windows)
     weight = channels.consumer_weight().double()
     hessian = damp(gram, damping)
     targets = hessian @ weight

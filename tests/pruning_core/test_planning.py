@@ -14,6 +14,7 @@ from pruning_core.planning import MINIMUM_WIDTH, Plan, plan
 from pruning_core.recipe import parse_recipe
 
 WITHIN_VOCABULARY = {"pad_token_id": 0}
+EXPERTS = {"num_experts": 4, "moe_intermediate_size": 640}
 CONFIGS: list[dict[str, Any]] = [
     {"model_type": "llama"},
     {"model_type": "llama", "tie_word_embeddings": True, "num_key_value_heads": 2},
@@ -62,6 +63,42 @@ CONFIGS: list[dict[str, Any]] = [
     {"model_type": "opt", "ffn_dim": 640, "word_embed_proj_dim": 64, "enable_bias": False},
     {"model_type": "opt", "ffn_dim": 640, "word_embed_proj_dim": 64, "_remove_final_layer_norm": True},
     {"model_type": "opt", "ffn_dim": 640, "word_embed_proj_dim": 64, "layer_norm_elementwise_affine": False},
+    {"model_type": "mixtral", "num_local_experts": 4},
+    {"model_type": "mixtral", "num_local_experts": 3, "tie_word_embeddings": True, "num_key_value_heads": 2},
+    {"model_type": "qwen2_moe", **EXPERTS, "shared_expert_intermediate_size": 96},
+    {"model_type": "qwen2_moe", **EXPERTS, "mlp_only_layers": [1, 4], "qkv_bias": False},
+    {"model_type": "qwen3_moe", **EXPERTS, "head_dim": 16},
+    {"model_type": "qwen3_moe", **EXPERTS, "num_key_value_heads": 2, "decoder_sparse_step": 3},
+    {"model_type": "olmoe", "num_experts": 4, **WITHIN_VOCABULARY},
+    {"model_type": "olmoe", "num_experts": 4, "num_key_value_heads": 2, **WITHIN_VOCABULARY},
+    {"model_type": "olmo2", **WITHIN_VOCABULARY, "eos_token_id": 1},
+    {"model_type": "olmo2", **WITHIN_VOCABULARY, "eos_token_id": 1, "num_key_value_heads": 2},
+    {"model_type": "gemma2"},
+    {"model_type": "gemma2", "head_dim": 16, "num_key_value_heads": 2, "attention_bias": True},
+    {"model_type": "gemma3_text"},
+    {"model_type": "gemma3_text", "head_dim": 16, "num_key_value_heads": 2},
+    {"model_type": "glm4", **WITHIN_VOCABULARY},
+    {"model_type": "glm4", "attention_bias": False, **WITHIN_VOCABULARY},
+    {"model_type": "granite"},
+    {"model_type": "granite", "attention_bias": True, "mlp_bias": True, "num_key_value_heads": 2},
+    {"model_type": "gpt2", "n_inner": 640},
+    {"model_type": "gpt2", "n_inner": 640, "tie_word_embeddings": False},
+    {"model_type": "falcon", "ffn_hidden_size": 640},
+    {
+        "model_type": "falcon",
+        "ffn_hidden_size": 640,
+        "bias": True,
+        "parallel_attn": False,
+        "multi_query": False,
+    },
+    {"model_type": "falcon", "ffn_hidden_size": 640, "new_decoder_architecture": True, "num_kv_heads": 2},
+    {
+        "model_type": "falcon",
+        "ffn_hidden_size": 640,
+        "new_decoder_architecture": True,
+        "num_ln_in_parallel_attn": 1,
+        "tie_word_embeddings": False,
+    },
 ]
 SIZES = {
     "vocab_size": 300,
@@ -77,7 +114,7 @@ def make_plan(config: dict[str, Any], method: str, ratio: float, **changes: Any)
     return plan(parse_recipe({"model": "any", "method": method, "ratio": ratio, **changes}), family, filled)
 
 
-def count(config: dict[str, Any], **changes: int) -> int:
+def count(config: dict[str, Any], **changes: Any) -> int:
     fields = {key: value for key, value in (config | changes).items() if key != "model_type"}
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(AutoConfig.for_model(config["model_type"], **fields))
@@ -92,7 +129,9 @@ def test_parameters_before_and_after_are_those_of_the_model(config: dict[str, An
     assert width.parameters_before == depth.parameters_before == count(config)
     family, _ = describe(config, "any")
     assert width.parameters_after == count(config, **{family.width_field: 384})
-    assert depth.parameters_after == count(config, num_hidden_layers=3)
+    changed = family.without(family.defaults | config, [2, 3])
+    assert changed is not None
+    assert depth.parameters_after == count(config, num_hidden_layers=3, **changed)
 
 
 def test_every_supported_family_is_counted_here() -> None:

@@ -113,10 +113,12 @@ def test_a_familys_description_computes_what_its_consumer_gets(load: Load, windo
         channels = MlpChannels(layer, model.family.mlp)
         seen: list[Tensor] = []
         hooks = [
-            channels.producers[0].register_forward_pre_hook(
+            channels.producers[0].module.register_forward_pre_hook(
                 lambda _, given, seen=seen: seen.append(given[0])
             ),
-            channels.consumer.register_forward_pre_hook(lambda _, given, seen=seen: seen.append(given[0])),
+            channels.consumer.module.register_forward_pre_hook(
+                lambda _, given, seen=seen: seen.append(given[0])
+            ),
         ]
         with torch.no_grad():
             model.model(input_ids=windows)

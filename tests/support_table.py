@@ -1,0 +1,38 @@
+"""Says behind the tests which families kept to the contract, by which method."""
+
+import re
+from typing import Any
+
+from pruning_core.models.registry import FAMILIES
+
+CONTRACT = re.compile(r"test_families\.py::.*\[(?P<parameters>[^\]]+)\]$")
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    verdicts = {
+        (parameters.group("parameters"), outcome)
+        for outcome in ("passed", "failed", "error")
+        for report in terminalreporter.stats.get(outcome, ())
+        if (parameters := CONTRACT.search(report.nodeid))
+    }
+    if not verdicts:
+        return
+    terminalreporter.section("model families, by the contract of tests/pruning_core/test_families.py")
+    for family in FAMILIES:
+        for model_type in family.model_types:
+            found = {method: _verdict(model_type, method, verdicts) for method in ("osscar", "depth")}
+            columns = "   ".join(f"{method} {verdict:9}" for method, verdict in found.items())
+            terminalreporter.write_line(f"{model_type:12} {columns}  {family.name}")
+
+
+def _verdict(model_type: str, method: str, verdicts: set[tuple[str, str]]) -> str:
+    """What the tests of this family said that were about this method, or about both."""
+    other = {"osscar": "depth", "depth": "osscar"}[method]
+    said = {
+        outcome
+        for parameters, outcome in verdicts
+        if model_type in (words := parameters.split("-")) and other not in words
+    }
+    if not said:
+        return "not run"
+    return "passed" if said == {"passed"} else "FAILED"
