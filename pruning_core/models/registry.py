@@ -104,7 +104,8 @@ def describe(config: Mapping[str, Any], model: str) -> tuple[Family, Config]:
             "model",
             model,
             f"its model_type is {model_type!r}, a family that is not described.",
-            f"Name a model of one of these: {', '.join(supported_model_types())}.",
+            f"Name a model of one of these: {', '.join(supported_model_types())}. docs/families.md says what is "
+            "cut in each, and how one is added.",
         )
     filled = {**family.defaults, **config}
     filled |= family.derived(filled)

@@ -29,8 +29,10 @@ from pruning_core.models.layer_mlp import LayerMlp, mlp_of
 from pruning_core.models.registry import describe, supported_model_types, table
 from pruning_core.perplexity import mean_loss
 from pruning_core.progress import Meter
+from pruning_core.repair.regression import damp
 from pruning_core.streaming import ResidentModel
 from tests.pruning_core.conftest import resident, transformers_loss
+from tests.pruning_core.oracles import downdate_one_at_a_time, objective, paper
 from tests.tiny_models import VARIANTS, make_tiny
 
 
@@ -162,6 +164,38 @@ def test_the_sweep_scores_cuts_as_forwards_of_the_cut_models_do(
         remove_layers(other, cut)
         expected = [transformers_loss(other.model, window[None]) for window in windows]
         assert losses.mean(dim=1).tolist() == pytest.approx(expected, rel=1e-5)
+
+
+@torch.no_grad()
+def test_the_channels_that_stay_are_the_oracles_and_better_than_the_largest(
+    model: ResidentModel, windows: Tensor
+) -> None:
+    """In the first narrowable layer, of every part: the same set as one removal at a time in float64."""
+    keep, damping = 128, 0.01
+    stream = model.embed(windows)
+    for index, layer in enumerate(model._layers):
+        mlp = mlp_of(layer, model.family, model.config)
+        if mlp.has_family_width:
+            break
+        stream.hidden = stream.run(layer, index)
+    with mlp.silenced() as heard:
+        stream.run(layer, index)
+    (once,) = heard
+    for part, channels in enumerate(mlp.parts):
+        given = mlp.given(part, once, routed=True)
+        activations = channels.activations(given.inputs).double()
+        if given.scale is not None:
+            activations *= given.scale
+        weight = channels.consumer_weight().double()
+        gram = activations.T @ activations
+        narrowed = paper(gram, weight, keep, damping)
+        hessian = damp(gram, damping)
+        assert narrowed.kept.tolist() == downdate_one_at_a_time(hessian, weight, keep)
+        targets = hessian @ weight
+        sizes = gram.diagonal().sqrt() * weight.norm(dim=1)
+        largest = sizes.topk(keep).indices.sort().values
+        found, other = (objective(hessian, targets, kept.tolist()) for kept in (narrowed.kept, largest))
+        assert found <= other
 
 
 METHODS = {"osscar": 0.5, "depth": 0.25}
