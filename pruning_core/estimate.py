@@ -1,6 +1,6 @@
 """What a job will take and give, in bytes, from the config alone."""
 
-from pruning_core.budgets import ACTIVATION_CACHE_BYTES, SWEEP_BYTES
+from pruning_core.budgets import ACTIVATION_CACHE_BYTES, FIT_TOKENS_PER_INPUT, SWEEP_BYTES
 from pruning_core.planning import Plan
 from pruning_core.preflight import Preflight
 from pruning_core.recipe import OsscarRecipe
@@ -15,13 +15,15 @@ class Estimate(Plan):
         dtype: of weights and activations.
         result_bytes: of the pruned checkpoint's weights.
         peak_device_bytes: weights, what calibration holds, and the solver's matrices at the worst moment.
-        calibration_bytes: of these, what grows with the calibration text: hidden states and activations.
+        least_device_bytes: the same with the calibration's hidden states put away, in the machine's memory or on disk.
+        calibration_bytes: what is put away then.
         disk_bytes: the worker writes while the job runs.
     """
 
     dtype: str
     result_bytes: int
     peak_device_bytes: int
+    least_device_bytes: int
     calibration_bytes: int
     disk_bytes: int
 
@@ -30,7 +32,7 @@ def estimate(ready: Preflight) -> Estimate:
     """Estimate a recipe that passed its preflight."""
     recipe, plan = ready.recipe, ready.plan
     dtype = _dtype(ready)
-    width = BYTES[dtype]
+    width, hidden = BYTES[dtype], ready.config["hidden_size"]
     samples, options = recipe.calibration.samples, recipe.options
     solver = search = 0
     if isinstance(recipe, OsscarRecipe):
@@ -39,14 +41,14 @@ def estimate(ready: Preflight) -> Estimate:
         solver = 11 * 8 * plan.intermediate_size_before**2
     else:
         # As many windows of every candidate as may be held, at least one, before and behind a layer, and their batches.
-        window = plan.layers_before * recipe.calibration.sequence_length * ready.config["hidden_size"] * width
+        window = plan.layers_before * recipe.calibration.sequence_length * hidden * width
         search = 3 * max(window, min(SWEEP_BYTES, window * recipe.options.search_windows(samples)))
         if recipe.options.heal == "none":
             samples = 0
         else:
             solver = 8 * 8 * plan.intermediate_size_before**2
     tokens = (samples + options.vocabulary_windows(samples)) * recipe.calibration.sequence_length
-    hidden_states = tokens * ready.config["hidden_size"] * width
+    hidden_states = tokens * hidden * width
     activations = tokens * plan.intermediate_size_before * width
     # The hidden states before and beside the MLP, what it gets, the dense model's, and what it should give.
     held = 3 + (options.drift_correction > 0) + (options.producer_steps > 0)
@@ -55,14 +57,20 @@ def estimate(ready: Preflight) -> Estimate:
         held += options.drift_correction > 0
         activations = 0
         solver += 2 * ready.family.count(ready.config).channel * plan.intermediate_size_after * width
-    calibration = hidden_states * held + (activations if activations <= ACTIVATION_CACHE_BYTES else 0)
-    calibration = max(calibration, search)
+    calibration = hidden_states * held
+    held_activations = activations if activations <= ACTIVATION_CACHE_BYTES else 0
+    # What a fit of the producers looks at is fetched at once.
+    examples = (
+        2 * min(tokens, FIT_TOKENS_PER_INPUT * hidden) * hidden * width if options.producer_steps else 0
+    )
+    weights = plan.parameters_before * width
     result = plan.parameters_after * width
     return Estimate(
         **plan.model_dump(),
         dtype=dtype,
         result_bytes=result,
-        peak_device_bytes=plan.parameters_before * width + calibration + solver,
+        peak_device_bytes=weights + max(calibration + held_activations, search) + solver,
+        least_device_bytes=weights + max(min(examples, calibration), search) + solver,
         calibration_bytes=calibration,
         disk_bytes=result,
     )

@@ -19,7 +19,7 @@ from pruning_core.events import (
     StageStarted,
     ignore,
 )
-from pruning_core.memory import require_memory
+from pruning_core.memory import find_shelf
 from pruning_core.osscar.probe import NO_PROBE, plan_probe
 from pruning_core.osscar.width import prune_width, width_cost
 from pruning_core.paths import Roots
@@ -39,6 +39,7 @@ def prune(
     *,
     roots: Roots = None,
     device: str = "auto",
+    scratch: Path | None = None,
     on_event: OnEvent = ignore,
 ) -> PruneResult:
     """Prune a model and write the smaller checkpoint.
@@ -48,6 +49,7 @@ def prune(
         output: the checkpoint's folder; must not exist, or be empty.
         roots: folders that local paths must lie under; None for anywhere.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, …
+        scratch: folder for files that last as long as the job; None for the system's folder of temporary ones.
         on_event: called, on this thread, with each `events.Event`.
 
     Returns:
@@ -64,7 +66,7 @@ def prune(
     ready = Preflight(recipe, roots)
     recipe = ready.recipe
 
-    require_memory(ready, where)
+    shelf = find_shelf(ready, where, scratch)
 
     on_event(StageStarted("loading"))
     tokenizer = checkpoint.load_tokenizer(ready.source)
@@ -101,6 +103,7 @@ def prune(
             repair_windows,
             keep=ready.plan.intermediate_size_after,
             options=recipe.options,
+            shelf=shelf,
             probe_windows=evaluation.windows,
             probe=probe,
             meter=meter,
@@ -113,6 +116,7 @@ def prune(
             search_windows=search_windows,
             heal_windows=repair_windows,
             options=recipe.options,
+            shelf=shelf,
             costs=costs,
             meter=meter,
             on_event=on_event,
@@ -140,6 +144,7 @@ def prune(
         parameters_after=loaded.num_parameters(),
         dtype=dtype,
         device=str(where),
+        hidden_states=shelf.placement,
         calibration=calibration.used,
         held_out=held_out,
         vocabulary_windows=random,

@@ -2,6 +2,7 @@
 
 from pydantic import BaseModel
 
+from pruning_core.budgets import Placement
 from pruning_core.events import Precision
 from pruning_core.planning import Plan
 from pruning_core.recipe import DepthRecipe, OsscarRecipe
@@ -57,7 +58,8 @@ class TextUsed(BaseModel):
 class PruneResult(BaseModel):
     """The outcome of `pruning_core.prune`. Parameters count tied weights once; perplexities are in `dtype`.
 
-    `vocabulary_windows` of random tokens calibrated beside the text's. `held_out` is None where the whole text
+    `hidden_states` is where those of the calibration rested. `vocabulary_windows` of random tokens calibrated beside
+    the text's. `held_out` is None where the whole text
     calibrates.
     """
 
@@ -70,6 +72,7 @@ class PruneResult(BaseModel):
     parameters_after: int
     dtype: str
     device: str
+    hidden_states: Placement
     calibration: TextUsed
     vocabulary_windows: int
     held_out: HeldOut | None

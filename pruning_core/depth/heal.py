@@ -16,6 +16,7 @@ from pruning_core.perplexity import loss_sum, predictions
 from pruning_core.progress import CostModel, Meter
 from pruning_core.recipe import DepthOptions
 from pruning_core.repair.visitors import Visitors, repair_cost
+from pruning_core.shelf import Shelf
 from pruning_core.streaming import LayeredModel, Stream, batches
 
 Heal = Literal["none", "boundary", "all"]
@@ -83,6 +84,7 @@ def heal(
     *,
     follower: Tensor,
     options: DepthOptions,
+    shelf: Shelf,
     keep: bool,
     meter: Meter,
 ) -> tuple[float, list[LayerHealed]]:
@@ -99,6 +101,7 @@ def heal(
         windows: [windows, positions] token ids that are fitted; the last of them choose ridges.
         follower: [windows, positions] token ids whose loss behind the healed layers is measured.
         options: see `recipe.DepthOptions`.
+        shelf: where the fitted windows' hidden states rest.
         keep: whether healed layers replace the model's, or are forgotten.
         meter: told of each piece of work.
 
@@ -109,7 +112,7 @@ def heal(
         BrokenModelError: the activations of a layer are not finite.
     """
     steps = {step.layer: step for step in plan_heal(len(model), cut, options.heal)}
-    visitors = Visitors(model, windows, options, meter)
+    visitors = Visitors(model, windows, options, shelf, meter)
     followers = [model.embed(tokens) for tokens in batches(follower, model.device)]
     healed: list[LayerHealed] = []
     for index in (index for index in range(len(model)) if index not in cut):

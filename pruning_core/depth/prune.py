@@ -15,6 +15,7 @@ from pruning_core.events import CandidateScored, LayerHealed, OnEvent, StageStar
 from pruning_core.perplexity import exponentiate
 from pruning_core.progress import CostModel, Meter
 from pruning_core.recipe import DepthOptions
+from pruning_core.shelf import Shelf
 from pruning_core.streaming import LayeredModel
 
 TRIAL_EVERY = 4
@@ -87,6 +88,7 @@ def prune_depth(
     search_windows: Tensor,
     heal_windows: Tensor,
     options: DepthOptions,
+    shelf: Shelf,
     costs: CostModel,
     meter: Meter,
     on_event: OnEvent,
@@ -103,6 +105,7 @@ def prune_depth(
         search_windows: [windows, positions] token ids that choose.
         heal_windows: [windows, positions] token ids that heal.
         options: see `recipe.DepthOptions`.
+        shelf: where the hidden states of the windows that heal rest.
         costs: what a token costs.
         meter: told of each piece of work; expects `depth_cost`.
         on_event: told of each candidate's standing and each healed layer.
@@ -118,7 +121,7 @@ def prune_depth(
     if options.heal != "none":
         trials, final = _heal_costs(len(model), remove, search_windows, heal_windows, options, costs)
         trial, repair = (
-            _Healing(model, search_windows, windows, how, costs, meter, keep=keep)
+            _Healing(model, search_windows, windows, how, shelf, costs, meter, keep=keep)
             for windows, how, keep in (
                 (heal_windows[::TRIAL_EVERY], trial_options(options), False),
                 (heal_windows, options, True),
@@ -149,13 +152,15 @@ class _Healing:
         search_windows: Tensor,
         heal_windows: Tensor,
         options: DepthOptions,
+        shelf: Shelf,
         costs: CostModel,
         meter: Meter,
         *,
         keep: bool,
     ) -> None:
         self._model, self._options, self._costs, self._meter = model, options, costs, meter
-        self._search_windows, self._heal_windows, self._keep = search_windows, heal_windows, keep
+        self._search_windows, self._heal_windows = search_windows, heal_windows
+        self._shelf, self._keep = shelf, keep
 
     def heal(self, candidate: CandidateScored) -> tuple[CandidateScored, list[LayerHealed]]:
         """Give the candidate with its healed perplexity on the search windows, and what was healed."""
@@ -165,6 +170,7 @@ class _Healing:
             self._heal_windows,
             follower=self._search_windows,
             options=self._options,
+            shelf=self._shelf,
             keep=self._keep,
             meter=self._meter,
         )

@@ -67,7 +67,7 @@ class LayerMlp(Protocol):
     def silenced(self) -> AbstractContextManager[list[Heard]]:
         """For as long as it is entered, hear what the MLP gets, and let it compute nothing and give zeros."""
 
-    def enough(self, heard: Sequence[Heard]) -> list[bool]:
+    def enough(self, routings: Sequence[Routing | None]) -> list[bool]:
         """Which parts get enough tokens to be calibrated on them alone: as many as an input has dimensions."""
 
     def given(self, part: int, heard: Heard, *, routed: bool) -> Given:
@@ -119,8 +119,8 @@ class _Single:
         with _doing(doing):
             yield heard
 
-    def enough(self, heard: Sequence[Heard]) -> list[bool]:
-        del heard
+    def enough(self, routings: Sequence[Routing | None]) -> list[bool]:
+        del routings
         return [True]
 
     def given(self, part: int, heard: Heard, *, routed: bool) -> Given:
@@ -155,21 +155,21 @@ class _Mixture:
         with _doing({self._experts.module: hear}):
             yield heard
 
-    def enough(self, heard: Sequence[Heard]) -> list[bool]:
-        chosen = torch.cat([_routing(batch).experts.flatten() for batch in heard])
+    def enough(self, routings: Sequence[Routing | None]) -> list[bool]:
+        chosen = torch.cat([_required(routing).experts.flatten() for routing in routings])
         counts = chosen.bincount(minlength=len(self.parts))
         return [count >= self.parts[0].inputs for count in counts.tolist()]
 
     def given(self, part: int, heard: Heard, *, routed: bool) -> Given:
         if not routed:
             return Given(heard.inputs)
-        routing = _routing(heard)
+        routing = _required(heard.routing)
         rows, places = torch.where(routing.experts == part)
         scale = routing.weights[rows, places, None]
         return Given(heard.inputs[rows], rows, scale, scale / routing.weights[rows].sum(dim=1, keepdim=True))
 
     def output(self, heard: Heard) -> Tensor:
-        routing = _routing(heard)
+        routing = _required(heard.routing)
         output: Tensor = self._experts.module(heard.inputs, routing.experts, routing.weights)
         return output
 
@@ -177,9 +177,9 @@ class _Mixture:
         self._experts.write()
 
 
-def _routing(heard: Heard) -> Routing:
-    assert heard.routing is not None  # noqa: S101  a mixture hears nothing else
-    return heard.routing
+def _required(routing: Routing | None) -> Routing:
+    assert routing is not None  # noqa: S101  a mixture hears nothing else
+    return routing
 
 
 def _zeros(inputs: Tensor, projection: Projection) -> Tensor:

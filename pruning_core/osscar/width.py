@@ -17,6 +17,7 @@ from pruning_core.progress import CostModel, Meter
 from pruning_core.recipe import OsscarOptions
 from pruning_core.repair.regression import Refit
 from pruning_core.repair.visitors import Visitors, repair_cost
+from pruning_core.shelf import Shelf
 from pruning_core.streaming import LayeredModel
 
 
@@ -33,6 +34,7 @@ def prune_width(
     *,
     keep: int,
     options: OsscarOptions,
+    shelf: Shelf,
     probe_windows: Tensor,
     probe: ProbePlan,
     meter: Meter,
@@ -54,6 +56,7 @@ def prune_width(
         windows: [windows, positions], calibration token ids; the last of them choose λ of the refit.
         keep: channels that stay in each MLP.
         options: see `recipe.OsscarOptions`.
+        shelf: where the windows' hidden states rest.
         probe_windows: [windows, positions], evaluation token ids for the progress points.
         probe: how many of them, and when.
         meter: told of each piece of work.
@@ -66,7 +69,7 @@ def prune_width(
         BrokenModelError: the activations of a layer are not finite.
     """
     on_event(StageStarted("calibrating"))
-    visitors = Visitors(model, windows, options, meter)
+    visitors = Visitors(model, windows, options, shelf, meter)
     follower = PerplexityProbe(model, probe_windows[: probe.windows], meter) if probe.windows else None
 
     on_event(StageStarted("pruning"))

@@ -18,6 +18,7 @@ from pruning_core.repair.moments import Moments, MomentSums
 from pruning_core.repair.producers import Example, fit_producers
 from pruning_core.repair.regression import Refit, refit
 from pruning_core.repair.visits import Visitor
+from pruning_core.shelf import Shelf
 from pruning_core.streaming import LayeredModel, batches
 
 HELD_OUT_SHARE = 1 / 8
@@ -72,14 +73,16 @@ class Visitors:
     changes it; `advance`. Or `run`.
     """
 
-    def __init__(self, model: LayeredModel, windows: Tensor, options: RepairOptions, meter: Meter) -> None:
-        """Embed the windows, [windows, positions]; the last of them are those that choose."""
-        self._options, self._meter = options, meter
+    def __init__(
+        self, model: LayeredModel, windows: Tensor, options: RepairOptions, shelf: Shelf, meter: Meter
+    ) -> None:
+        """Embed the windows, [windows, positions]; the last of them are those that choose. The shelf keeps the rest."""
+        self._options, self._meter, self._placement = options, meter, shelf.placement
         self._held = windows.numel() * model.dtype.itemsize
 
         def visitors(windows: Tensor) -> list[Visitor]:
             return [
-                Visitor(model.embed(tokens), meter, keep_examples=options.producer_steps > 0)
+                Visitor(model.embed(tokens), shelf, meter, keep_examples=options.producer_steps > 0)
                 for tokens in batches(windows, model.device)
             ]
 
@@ -99,12 +102,13 @@ class Visitors:
 
     def enter(self, layer: nn.Module, index: int, mlp: LayerMlp) -> None:
         """Run the layer beside its MLP."""
-        hold = len(mlp.parts) == 1 and self._held * mlp.parts[0].width <= budgets.ACTIVATION_CACHE_BYTES
+        fits = self._held * mlp.parts[0].width <= budgets.ACTIVATION_CACHE_BYTES
+        hold = fits and len(mlp.parts) == 1 and self._placement == "device"
         for visitor in self._all():
             visitor.enter(layer, index, mlp, hold=hold)
         self._layer, self._mlp = index, mlp
         # An expert with too few is calibrated on all tokens of the layer, with its own output as the target.
-        self._routed = mlp.enough([visitor.heard for visitor in self._fitted])
+        self._routed = mlp.enough([visitor.routing for visitor in self._fitted])
 
     def observe(self, part: int, *, drift_correction: float) -> Observed:
         """Sum up what a part of the MLP gets and should give.

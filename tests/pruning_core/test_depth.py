@@ -13,7 +13,7 @@ from pruning_core.events import CandidateScored, Event, LayerHealed, OnEvent, ig
 from pruning_core.progress import CostModel, Meter
 from pruning_core.recipe import DepthOptions
 from pruning_core.streaming import ResidentModel
-from tests.pruning_core.conftest import Load, transformers_loss
+from tests.pruning_core.conftest import ON_DEVICE, Load, transformers_loss
 from tests.pruning_core.test_sweep import brute_force
 
 COSTS = CostModel(head=1.0, gram=1.0, change=1.0, solve=1.0, fit=1.0, fit_tokens=1)
@@ -35,6 +35,7 @@ def prune(
         search_windows=windows[:2],
         heal_windows=windows[2:],
         options=options,
+        shelf=ON_DEVICE,
         costs=COSTS,
         meter=meter or Meter(COSTS, math.inf, ignore),
         on_event=on_event,

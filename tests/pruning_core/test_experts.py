@@ -20,7 +20,7 @@ from pruning_core.progress import CostModel, Meter
 from pruning_core.recipe import OsscarOptions
 from pruning_core.repair.regression import damp, ridge
 from pruning_core.streaming import ResidentModel
-from tests.pruning_core.conftest import resident
+from tests.pruning_core.conftest import ON_DEVICE, resident
 from tests.pruning_core.oracles import downdate_one_at_a_time
 from tests.tiny_models import make_tiny
 
@@ -48,6 +48,7 @@ def prune(
         windows,
         keep=KEEP,
         options=options,
+        shelf=ON_DEVICE,
         probe_windows=windows,
         probe=NO_PROBE,
         meter=meter,

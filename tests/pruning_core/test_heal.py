@@ -15,7 +15,7 @@ from pruning_core.events import ignore
 from pruning_core.progress import CostModel, Meter
 from pruning_core.recipe import DepthOptions
 from pruning_core.streaming import ResidentModel
-from tests.pruning_core.conftest import Load, transformers_loss
+from tests.pruning_core.conftest import ON_DEVICE, Load, transformers_loss
 
 PLAIN = DepthOptions(producer_steps=0, refit_damping=0.01, heal="boundary")
 
@@ -23,7 +23,16 @@ PLAIN = DepthOptions(producer_steps=0, refit_damping=0.01, heal="boundary")
 def healed(
     model: ResidentModel, cut: Cut, windows: Tensor, meter: Meter, options: DepthOptions, keep: bool = True
 ) -> float:
-    loss, _ = heal(model, cut, windows, follower=windows[:2], options=options, keep=keep, meter=meter)
+    loss, _ = heal(
+        model,
+        cut,
+        windows,
+        follower=windows[:2],
+        options=options,
+        shelf=ON_DEVICE,
+        keep=keep,
+        meter=meter,
+    )
     return loss
 
 

@@ -1,6 +1,8 @@
 """A job that does not fit is refused before anything is loaded."""
 
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -41,20 +43,53 @@ def limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
-@pytest.mark.parametrize("affordable", [2, 5, 7])
-def test_the_knob_that_is_named_makes_the_job_fit(ready: Preflight, limit: Path, affordable: int) -> None:
-    def asking_for(samples: int) -> Preflight:
-        calibration = ready.recipe.calibration.model_copy(update={"samples": samples})
-        return Preflight(ready.recipe.model_copy(update={"calibration": calibration}), roots=None)
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Says how much is free on disk, which no test can fill."""
 
-    ready.recipe = ready.recipe.model_copy(
-        update={"calibration": ready.recipe.calibration.model_copy(update={"sequence_length": 128})}
-    )
-    limit.write_text(f"{estimate(asking_for(affordable)).peak_device_bytes}\n")
+    def free(size: int) -> None:
+        monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=size))
+
+    return free
+
+
+def asking_for(ready: Preflight, samples: int) -> Preflight:
+    calibration = ready.recipe.calibration.model_copy(update={"samples": samples, "sequence_length": 128})
+    return Preflight(ready.recipe.model_copy(update={"calibration": calibration}), roots=None)
+
+
+def test_hidden_states_rest_on_disk_where_memory_is_too_small_for_them(
+    ready: Preflight, limit: Path, tmp_path: Path
+) -> None:
+    needed = estimate(ready)
+    assert needed.least_device_bytes < needed.peak_device_bytes
+    limit.write_text(f"{needed.peak_device_bytes}\n")
+    assert memory.find_shelf(ready, CPU, tmp_path).placement == "device"
+    limit.write_text(f"{needed.peak_device_bytes - 1}\n")
+    assert memory.find_shelf(ready, CPU, tmp_path).placement == "disk"
+
+
+def test_a_job_whose_hidden_states_rest_on_disk_gives_the_same(
+    recipe: Recipe, ready: Preflight, limit: Path, tmp_path: Path
+) -> None:
+    in_memory = prune(recipe, tmp_path / "in-memory")
+    limit.write_text(f"{estimate(ready).least_device_bytes}\n")
+    on_disk = prune(recipe, tmp_path / "on-disk", scratch=tmp_path)
+    assert (in_memory.hidden_states, on_disk.hidden_states) == ("device", "disk")
+    assert on_disk.perplexity_after == pytest.approx(in_memory.perplexity_after, rel=1e-4)
+
+
+@pytest.mark.parametrize("affordable", [2, 5, 7])
+def test_the_knob_that_is_named_makes_the_job_fit(
+    ready: Preflight, limit: Path, disk: Callable[[int], None], affordable: int
+) -> None:
+    fits = estimate(asking_for(ready, affordable))
+    limit.write_text(f"{fits.peak_device_bytes}\n")
+    disk(fits.calibration_bytes)
     with pytest.raises(NotEnoughMemoryError, match=f"at most {affordable} windows") as refused:
-        memory.require_memory(ready, CPU)
+        memory.find_shelf(asking_for(ready, 8), CPU, None)
     assert (refused.value.field, refused.value.value) == ("calibration.samples", 8)
-    memory.require_memory(asking_for(affordable), CPU)
+    memory.find_shelf(asking_for(ready, affordable), CPU, None)
 
 
 def test_a_job_that_no_knob_makes_fit_is_refused_before_the_weights_are_read(
@@ -62,7 +97,7 @@ def test_a_job_that_no_knob_makes_fit_is_refused_before_the_weights_are_read(
 ) -> None:
     limit.write_text("4096\n")
     events: list[Event] = []
-    with pytest.raises(NotEnoughMemoryError, match=r"MiB more than it has.*do not fit") as refused:
+    with pytest.raises(NotEnoughMemoryError, match=r"MiB are free.*one layer's work alone") as refused:
         prune(recipe, tmp_path / "out", on_event=events.append)
     assert refused.value.field == "model"
     assert events == []
@@ -73,5 +108,5 @@ def test_a_job_that_no_knob_makes_fit_is_refused_before_the_weights_are_read(
 def test_without_a_limit_the_machine_counts(ready: Preflight, limit: Path, content: str | None) -> None:
     if content:
         limit.write_text(content)
-    memory.require_memory(ready, CPU)
+    assert memory.find_shelf(ready, CPU, None).placement == "device"
     assert estimate(ready).peak_device_bytes < memory.available_bytes(CPU)

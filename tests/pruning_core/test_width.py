@@ -2,6 +2,7 @@
 
 import copy
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from pruning_core import budgets
+from pruning_core.budgets import Placement
 from pruning_core.errors import BrokenModelError
 from pruning_core.events import Event, LayerPruned, OnEvent, PerplexityPoint, ignore
 from pruning_core.models.mlp import MlpChannels
@@ -20,8 +22,9 @@ from pruning_core.recipe import OsscarOptions
 from pruning_core.repair import visitors
 from pruning_core.repair.moments import MomentSums
 from pruning_core.result import TextUsed
+from pruning_core.shelf import Shelf
 from pruning_core.streaming import ResidentModel
-from tests.pruning_core.conftest import Load, resident, transformers_loss
+from tests.pruning_core.conftest import ON_DEVICE, Load, resident, transformers_loss
 from tests.tiny_models import SIZES
 
 KEEP = 128
@@ -37,12 +40,14 @@ def prune(
     options: OsscarOptions = PAPER,
     probe: ProbePlan = NO_PROBE,
     on_event: OnEvent = ignore,
+    shelf: Shelf = ON_DEVICE,
 ) -> list[LayerPruned]:
     return prune_width(
         model,
         windows,
         keep=KEEP,
         options=options,
+        shelf=shelf,
         probe_windows=windows,
         probe=probe,
         meter=meter,
@@ -247,3 +252,18 @@ def test_a_consumers_bias_is_refitted_so_that_the_mean_output_stays(windows: Ten
         dense.model.model.layers[0].mlp.down_proj.bias
     )
     assert model.model.model.layers[0].mlp.gate_proj.bias.shape == (KEEP,)
+
+
+@pytest.mark.parametrize("options", [PAPER, OsscarOptions()])
+@pytest.mark.parametrize("placement", ["host", "disk"])
+def test_it_gives_the_same_wherever_hidden_states_rest(
+    load: Load, windows: Tensor, meter: Meter, options: OsscarOptions, placement: Placement, tmp_path: Path
+) -> None:
+    device, elsewhere = load(), load()
+    prune(device, windows, meter, options)
+    prune(elsewhere, windows, meter, options, shelf=Shelf(placement, torch.device("cpu"), tmp_path))
+    for (name, expected), actual in zip(
+        device.model.named_parameters(), elsewhere.model.parameters(), strict=True
+    ):
+        assert torch.allclose(expected, actual, rtol=1e-3, atol=1e-4), name
+    assert list(tmp_path.iterdir()) == []
