@@ -78,6 +78,11 @@ class UnclearCutError(RecipeError):
     title = "The request does not say once how much to cut"
 
 
+class ContradictoryOptionsError(RecipeError):
+    slug = "contradictory-options"
+    title = "Two options contradict each other"
+
+
 class UnusableLayersError(RecipeError):
     slug = "unusable-layers"
     title = "These decoder layers cannot be removed"
