@@ -81,7 +81,7 @@ def _rank_by_influence(
 ) -> list[CandidateScored]:
     influences = block_influences(model, windows, cuts, meter)
     ranked = [
-        CandidateScored(cut, perplexity=None, tokens=windows.numel(), block_influence=influence)
+        CandidateScored(cut, perplexity=None, block_influence=influence)
         for influence, cut in sorted(zip(influences, cuts, strict=True))
         if math.isfinite(influence)
     ]

@@ -80,6 +80,8 @@ def test_block_influence_removes_the_run_that_turns_the_hidden_states_least(
     assert [influences[start] for start in range(2)] == pytest.approx(expected, abs=1e-5)
     assert outcome.removed[0] == min(influences, key=lambda start: influences[start] or 0.0)
     assert outcome.candidates[0].perplexity is None
+    # Only the dense model ran.
+    assert {candidate.tokens for candidate in outcome.candidates} == {0}
 
 
 @pytest.mark.parametrize("heal", ["none", "all"])
