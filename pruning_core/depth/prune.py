@@ -11,7 +11,9 @@ from pruning_core.depth.cuts import Cut, consecutive_cuts
 from pruning_core.depth.heal import heal, heal_cost
 from pruning_core.depth.removal import remove_layers
 from pruning_core.depth.search import search_cost, search_cuts
+from pruning_core.errors import BrokenModelError
 from pruning_core.events import CandidateScored, LayerHealed, OnEvent, StageStarted
+from pruning_core.finiteness import OVERFLOW_REMEDY
 from pruning_core.perplexity import exponentiate
 from pruning_core.progress import CostModel, Meter
 from pruning_core.recipe import DepthOptions
@@ -108,7 +110,9 @@ def prune_depth(
         on_event: told of each candidate's standing and each healed layer.
 
     Raises:
-        BrokenModelError: no candidate has a finite perplexity, or the activations of a layer are not finite.
+        BrokenModelError: no candidate has a finite perplexity, the activations of a layer are not finite, or no heal
+            leaves a finite perplexity. Who asked for a healed model is not given an unhealed one without a word; the
+            error names the best cut, so that nobody needs to search for it again.
     """
     on_event(StageStarted("pruning"))
     candidates = search_cuts(
@@ -130,10 +134,13 @@ def prune_depth(
         for leader in leaders:
             tried.append(trial.heal(leader)[0])
             on_event(tried[-1])
+        if tried:
+            _require_a_healed_one(tried, options)
         candidates = sorted(tried, key=_healed_perplexity) + candidates[len(tried) :]
         repair.spare(final, candidates[:1])
         candidates[0], healed = repair.heal(candidates[0])
         on_event(candidates[0])
+        _require_a_healed_one(candidates[:1], options)
         for layer in healed:
             on_event(layer)
     remove_layers(model, candidates[0].layers)
@@ -190,6 +197,22 @@ def _trials(options: DepthOptions, candidates: int) -> int:
     """How many leaders are healed before one is chosen; nobody needs a trial who is alone."""
     leaders = min(options.leaders, candidates)
     return leaders if leaders > 1 and options.layers is None else 0
+
+
+def _require_a_healed_one(tried: Sequence[CandidateScored], options: DepthOptions) -> None:
+    """Refuse to go on where no heal gave a model that can be measured.
+
+    Args:
+        tried: what was healed, the best of the search first.
+        options: how.
+    """
+    if all(math.isinf(_healed_perplexity(candidate)) for candidate in tried):
+        best = list(tried[0].layers)
+        raise BrokenModelError(
+            f'No heal (options.heal = "{options.heal}") leaves a model with a finite perplexity. Ask for options.heal '
+            f'"none" and options.layers {best}, the best that was tried, or for a larger options.refit_damping. '
+            f"{OVERFLOW_REMEDY}"
+        )
 
 
 def _healed_perplexity(candidate: CandidateScored) -> float:

@@ -117,6 +117,18 @@ def test_the_choice_is_made_among_healed_leaders(
     assert math.isnan(outcome.candidates[2].healed or 0.0)
 
 
+@pytest.mark.parametrize("leaders", [1, 3])
+def test_a_model_that_no_heal_leaves_finite_is_said_to_be_broken_with_the_best_cut(
+    load: Load, windows: Tensor, monkeypatch: pytest.MonkeyPatch, leaders: int
+) -> None:
+    (best,) = prune(load(), windows, 1).candidates[0].layers
+    monkeypatch.setattr("pruning_core.depth.prune.heal", lambda *_, **__: (math.nan, []))
+    model = load()
+    with pytest.raises(BrokenModelError, match=rf'heal = "all".*"none" and options.layers \[{best}\]'):
+        prune(model, windows, 1, DepthOptions(leaders=leaders))
+    assert len(model) == 4
+
+
 def test_the_healed_model_is_the_one_that_was_measured(load: Load, windows: Tensor) -> None:
     model = load()
     outcome = prune(model, windows, 2, DepthOptions())
