@@ -123,5 +123,9 @@ class OutputExistsError(RecipeError):
     title = "The output folder is already there"
 
 
+class OtherConditionsError(RuntimeError):
+    """This process would not compute, to the last bit, what the one that asks for it would."""
+
+
 class BrokenModelError(RuntimeError):
     """The model's weights or activations are not finite, so nothing can be measured or solved."""

@@ -11,6 +11,7 @@ from pruning_core.depth.cuts import Cut, consecutive_cuts
 from pruning_core.depth.heal import heal, heal_cost
 from pruning_core.depth.removal import remove_layers
 from pruning_core.depth.search import search_cost, search_cuts
+from pruning_core.depth.sharing import Helpers
 from pruning_core.errors import BrokenModelError
 from pruning_core.events import CandidateScored, LayerHealed, OnEvent, StageStarted
 from pruning_core.finiteness import OVERFLOW_REMEDY
@@ -92,6 +93,7 @@ def prune_depth(
     costs: CostModel,
     meter: Meter,
     on_event: OnEvent,
+    helpers: Helpers | None = None,
 ) -> DepthOutcome:
     """Remove `remove` decoder layers from `model`, in place, and heal what stays.
 
@@ -108,6 +110,7 @@ def prune_depth(
         costs: what a token costs.
         meter: told of each piece of work; expects `depth_cost`.
         on_event: told of each candidate's standing and each healed layer.
+        helpers: who score shares of the search.
 
     Raises:
         BrokenModelError: no candidate has a finite perplexity, the activations of a layer are not finite, or no heal
@@ -116,7 +119,14 @@ def prune_depth(
     """
     on_event(StageStarted("pruning"))
     candidates = search_cuts(
-        model, search_windows, remove, options=options, costs=costs, meter=meter, on_event=on_event
+        model,
+        search_windows,
+        remove,
+        options=options,
+        costs=costs,
+        meter=meter,
+        on_event=on_event,
+        helpers=helpers,
     )
     healed: list[LayerHealed] = []
     if options.heal != "none":

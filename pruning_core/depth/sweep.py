@@ -82,9 +82,8 @@ def sweep_batch(model: LayeredModel, positions: int, cuts: Sequence[Cut]) -> int
 
 def _held_together(model: LayeredModel, positions: int, cuts: Sequence[Cut]) -> int:
     """For how many windows the hidden states of all cuts are held at a time."""
-    return max(
-        1, budgets.SWEEP_BYTES // (len(cuts) * positions * model.config.hidden_size * model.dtype.itemsize)
-    )
+    of_one: int = len(cuts) * positions * model.config.hidden_size * model.dtype.itemsize
+    return max(1, budgets.SWEEP_BYTES // of_one)
 
 
 def _score(

@@ -140,3 +140,20 @@ def test_block_influence_knows_nothing_of_a_greedy_selection(refusing_api: Api, 
     assert "options.score" in error["reason"]
     for agreeing in ({"selection": "greedy"}, {"score": "block_influence"}):
         assert refusing_api.submit(body(asked | {"options": agreeing})).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("options", "other"),
+    [({"layers": [1, 2]}, "options.layers"), ({"score": "block_influence"}, "options.score")],
+)
+def test_parallelism_without_a_search_to_share_is_refused(
+    options: Json, other: str, refusing_api: Api, body: Change
+) -> None:
+    asked = {"method": "depth", "options": options | {"parallelism": 2}}
+    problem = refusing_api.refused(body(asked))
+    assert problem["type"] == "/problems/contradictory-options"
+    (error,) = problem["errors"]
+    assert (error["field"], error["value"]) == ("options.parallelism", 2)
+    assert other in error["reason"]
+    for agreeing in (options | {"parallelism": 1}, {"parallelism": 2}):
+        assert refusing_api.submit(body(asked | {"options": agreeing})).status_code == 201

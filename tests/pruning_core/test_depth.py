@@ -151,7 +151,7 @@ def test_a_loss_whose_perplexity_no_float_holds_never_wins(
     load: Load, windows: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     losses = torch.tensor([1e4, 2.0, 1e4])[:, None, None].expand(3, 2, 47)
-    monkeypatch.setattr("pruning_core.depth.race.score_cuts", lambda *_: losses)
+    monkeypatch.setattr("pruning_core.depth.sharing.score_cuts", lambda *_: losses)
     candidates = prune(load(), windows, 2).candidates
     assert candidates[0].layers == (1, 2)
     assert candidates[-1].perplexity == math.inf
