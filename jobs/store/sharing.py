@@ -130,7 +130,11 @@ def collect_round(engine: Engine, lease: Lease, offered: Round) -> list[bytes | 
         gone = delete(JobShare).where(_of(offered)).returning(JobShare)
         shares = sorted(session.scalars(gone), key=lambda share: share.share)
         told = [
-            {"work": share.work["share"], "worker": share.worker, "scored": share.losses is not None}
+            {
+                "windows": [share.work["share"]["start"], share.work["share"]["end"]],
+                "worker": share.worker,
+                "scored": share.losses is not None,
+            }
             for share in shares
         ]
         journal.append(session, job, "shared", {"round": offered.number, "shares": told})

@@ -48,8 +48,8 @@ def test_a_round_from_offer_to_collection(desk: "Desk") -> None:
     assert event.data == {
         "round": 1,
         "shares": [
-            {"work": WORKS[0]["share"], "worker": "worker-2", "scored": True},
-            {"work": WORKS[1]["share"], "worker": "worker-3", "scored": False},
+            {"windows": [4, 6], "worker": "worker-2", "scored": True},
+            {"windows": [6, 7], "worker": "worker-3", "scored": False},
         ],
     }
     assert left(desk) == []
