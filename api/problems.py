@@ -131,6 +131,7 @@ RECIPE_ERRORS: tuple[type[RecipeError], ...] = (
     errors.UnsupportedFamilyError,
     errors.CutTooSmallError,
     errors.UnclearCutError,
+    errors.ContradictoryOptionsError,
     errors.UnusableLayersError,
     errors.CutTooLargeError,
     errors.UnknownDatasetError,

@@ -94,6 +94,10 @@ SearchSamples = Annotated[
         help="depth: of the calibration windows, those that choose the layers.", show_default="an eighth"
     ),
 ]
+Parallelism = Annotated[
+    int | None,
+    typer.Option(help="depth: workers of the service that share the search.", show_default="1"),
+]
 Heal = Annotated[
     str | None,
     typer.Option(help="depth: refit none, the boundary, or all behind it too.", show_default="all"),
@@ -137,6 +141,7 @@ def request(
     search: Search = None,
     confidence: Confidence = None,
     search_samples: SearchSamples = None,
+    parallelism: Parallelism = None,
     heal: Heal = None,
     leaders: Leaders = None,
     dtype: Dtype = "auto",
@@ -155,6 +160,7 @@ def request(
         "search": search,
         "confidence": confidence,
         "search_samples": search_samples,
+        "parallelism": parallelism,
         "heal": heal,
         "leaders": leaders,
     }

@@ -10,6 +10,7 @@ from cli import options
 from cli.console import explaining_errors, out, print_json
 from cli.display import change, live_progress
 from pruning_core import parse_recipe
+from pruning_core.errors import RecipeError
 from pruning_core.estimate import estimate as estimate_recipe
 from pruning_core.events import DenseMeasured, Event, PerplexityPoint, Progress, StageStarted
 from pruning_core.model_source import find_model
@@ -28,6 +29,13 @@ def prune(
     """Prune a model in this process and write the checkpoint to a folder."""
     with explaining_errors():
         recipe = parse_recipe(body)
+        if recipe.method == "depth" and recipe.options.parallelism > 1:
+            raise RecipeError(
+                "options.parallelism",
+                recipe.options.parallelism,
+                "this command prunes in one process, without the workers of a service.",
+                "Leave it out; the answer is the same. Or use `secateur submit`.",
+            )
         # Before torch is imported, so that what cannot work is said at once.
         Preflight(recipe, roots=None).check_texts()
 

@@ -1,4 +1,4 @@
-"""The job record and its events, as Postgres holds them.
+"""The job record, its events and the shares of its search, as Postgres holds them.
 
 What a job may look like in each state is a CHECK here, so that a bug in the store is an error and never a
 row that lies. `migrations/` repeats this schema as history; a test holds the two equal.
@@ -19,11 +19,13 @@ from sqlalchemy import (
     ForeignKey,
     Identity,
     Index,
+    LargeBinary,
     MetaData,
     Text,
     event,
     func,
     text,
+    true,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -48,6 +50,7 @@ class Base(DeclarativeBase):
         dict[str, Any]: JSONB(none_as_null=True),
         float: Double(),
         str: Text(),
+        bytes: LargeBinary(),
     }
 
 
@@ -193,6 +196,30 @@ class JobEvent(Base):
         CheckConstraint("kind <> ''", name="kind"),
         CheckConstraint("jsonb_typeof(data) = 'object'", name="data"),
         Index("ix_job_events_job_id", "job_id", "id"),
+    )
+
+
+class JobShare(Base):
+    """A share of the search that a running job does, for any worker to score.
+
+    It belongs to the job's present lease: who lets the job go, or ends the round, deletes it.
+    """
+
+    __tablename__ = "job_shares"
+
+    job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    round: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    share: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    work: Mapped[dict[str, Any]]
+    worker: Mapped[str | None]
+    losses: Mapped[bytes | None]
+    # Whether losses may still come.
+    open: Mapped[bool] = mapped_column(server_default=true())
+
+    __table_args__ = (
+        CheckConstraint("round >= 0 AND share >= 0", name="numbers"),
+        CheckConstraint("jsonb_typeof(work) = 'object'", name="work"),
+        CheckConstraint("losses IS NULL OR (worker IS NOT NULL AND NOT open)", name="losses"),
     )
 
 

@@ -41,6 +41,11 @@ class Settings(BaseSettings):
         gt=0,
         description="How often a worker renews its lease and looks whether the job was cancelled",
     )
+    share_patience_seconds: float = Field(
+        default=60,
+        ge=0,
+        description="How long a worker waits for a share of its search, beyond twice what its own took",
+    )
     max_attempts: int = Field(default=3, ge=1, description="A job whose worker died this often has failed")
     max_body_bytes: int = Field(default=65536, gt=0, description="The largest request body the API reads")
 

@@ -78,6 +78,11 @@ class UnclearCutError(RecipeError):
     title = "The request does not say once how much to cut"
 
 
+class ContradictoryOptionsError(RecipeError):
+    slug = "contradictory-options"
+    title = "Two options contradict each other"
+
+
 class UnusableLayersError(RecipeError):
     slug = "unusable-layers"
     title = "These decoder layers cannot be removed"
@@ -116,6 +121,10 @@ class NotEnoughMemoryError(RecipeError):
 class OutputExistsError(RecipeError):
     slug = "output-exists"
     title = "The output folder is already there"
+
+
+class OtherConditionsError(RuntimeError):
+    """This process would not compute, to the last bit, what the one that asks for it would."""
 
 
 class BrokenModelError(RuntimeError):

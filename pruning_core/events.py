@@ -84,7 +84,7 @@ class CandidateScored:
             was not measured.
         low: least perplexity on all search windows, given the leader's, at the race's confidence; None for any.
         high: largest.
-        tokens: how many it ran on.
+        tokens: how many that is; none without a perplexity.
         in_race: whether it may still be the best.
         healed: perplexity on all search windows after a trial heal; None without one.
         block_influence: 1 − cosine of the hidden states before and behind the layers; None unless it was asked for.

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
+from pruning_core.contradictions import require_agreement
 from pruning_core.errors import SequenceTooLongError, UnreadableModelError
 from pruning_core.model_source import ModelSource, find_model
 from pruning_core.models.description import Config, Family
@@ -41,6 +42,7 @@ class Preflight:
         Raises:
             RecipeError: the first thing found wrong, see `pruning_core.errors`.
         """
+        require_agreement(recipe)
         self.source: ModelSource = find_model(recipe.model, roots)
         self.recipe = recipe.model_copy(update={"model": self.source.reference})
         self.family: Family

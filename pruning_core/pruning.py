@@ -9,6 +9,7 @@ from torch import Tensor
 from pruning_core import checkpoint
 from pruning_core.calibration import calibration_windows, evaluation_windows, vocabulary_windows
 from pruning_core.depth.prune import DepthOutcome, depth_cost, prune_depth
+from pruning_core.depth.sharing import Helpers
 from pruning_core.devices import find_device
 from pruning_core.errors import OutputExistsError
 from pruning_core.events import (
@@ -41,6 +42,7 @@ def prune(
     device: str = "auto",
     scratch: Path | None = None,
     on_event: OnEvent = ignore,
+    helpers: Helpers | None = None,
 ) -> PruneResult:
     """Prune a model and write the smaller checkpoint.
 
@@ -51,6 +53,8 @@ def prune(
         device: `auto`, `cpu`, `cuda`, `cuda:1`, …
         scratch: folder for files that last as long as the job; None for the system's folder of temporary ones.
         on_event: called, on this thread, with each `events.Event`.
+        helpers: who score shares of a depth search, see `sharing.score_share`; without them this process searches
+            alone, whatever `options.parallelism` says. The answer is the same.
 
     Returns:
         Perplexity and parameters before and after, and how they came about.
@@ -120,6 +124,7 @@ def prune(
             costs=costs,
             meter=meter,
             on_event=on_event,
+            helpers=helpers,
         )
 
     on_event(StageStarted("evaluating"))

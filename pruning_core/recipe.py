@@ -154,6 +154,13 @@ class DepthOptions(RepairOptions):
         description="Of the calibration windows, those that choose the layers; the others heal. By default an eighth, "
         "or all if nothing is healed",
     )
+    parallelism: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        strict=True,
+        description="Workers that may share the search by perplexity; what it finds is the same",
+    )
     heal: Literal["none", "boundary", "all"] = Field(
         default="all",
         description="Refit the MLP before the cut, or that and every one behind it, towards the dense hidden states",

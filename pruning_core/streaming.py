@@ -174,10 +174,10 @@ class ResidentModel:
 
 def batches(windows: Tensor, device: torch.device) -> Iterator[Tensor]:
     """Split [windows, positions] into batches that suit the device."""
-    yield from windows.split(batch_size(windows, device))
+    yield from windows.split(batch_size(windows.shape[1], device))
 
 
-def batch_size(windows: Tensor, device: torch.device) -> int:
-    """How many of the windows, [windows, positions], make a batch that suits the device."""
+def batch_size(positions: int, device: torch.device) -> int:
+    """How many windows of so many positions make a batch that suits the device."""
     tokens = TOKENS_PER_CPU_BATCH if device.type == "cpu" else TOKENS_PER_BATCH
-    return max(1, tokens // windows.shape[1])
+    return max(1, tokens // positions)

@@ -9,15 +9,17 @@ from uuid import UUID
 from celery.signals import worker_shutting_down
 
 from jobs.database import connect
-from jobs.queue import RECONCILE, RUN_JOB, WakeUps, make_celery
+from jobs.queue import CLOSE_ROUND, RECONCILE, RUN_JOB, SCORE_SHARE, ShareMessages, WakeUps, make_celery
 from jobs.settings import Settings
-from jobs.store import reconcile
+from jobs.store import Round, Ticket, close_round, reconcile
+from worker.share_supervisor import score_share
 from worker.supervisor import run_job
 
 settings = Settings()  # every field comes from the environment
 app = make_celery(settings)
 engine = connect(settings)
 wake_ups = WakeUps(app)
+share_messages = ShareMessages(app)
 stopping = threading.Event()
 worker_name = f"{socket.gethostname()}:{os.getpid()}"
 
@@ -32,7 +34,20 @@ def _stop(**_: Any) -> None:
 def run(job_id: str) -> None:
     """Run one job, if it is still queued: messages may be late or doubled."""
     if not stopping.is_set():
-        run_job(engine, settings, UUID(job_id), worker_name, stopping)
+        run_job(engine, settings, UUID(job_id), worker_name, stopping, share_messages)
+
+
+@app.task(name=SCORE_SHARE)
+def score(job_id: str, token: str, number: int, share: int) -> bool:
+    """Score a share of the search that another worker does, if it is still wanted."""
+    ticket = Ticket(Round(UUID(job_id), UUID(token), number), share)
+    return not stopping.is_set() and score_share(engine, settings, ticket, worker_name, stopping)
+
+
+@app.task(name=CLOSE_ROUND)
+def close(job_id: str, token: str, number: int) -> None:
+    """Note that all shares of a round were scored or left: nobody needs to wait for it."""
+    close_round(engine, Round(UUID(job_id), UUID(token), number))
 
 
 @app.task(name=RECONCILE)

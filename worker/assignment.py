@@ -24,12 +24,45 @@ class Assignment(BaseModel):
     device: str
 
 
+class Work(BaseModel):
+    """A share of a search as its child asks for it: `pruning_core`'s `Share` and `Conditions`, which need torch."""
+
+    share: dict[str, Any]
+    conditions: dict[str, Any]
+
+
+class ShareAssignment(BaseModel):
+    """One share of another worker's search for one child process; request, folders and device as above."""
+
+    request: dict[str, Any]
+    work: Work
+    local_roots: list[Path]
+    device: str
+
+
+class Collected(BaseModel):
+    """The line that answers `COLLECT`: the losses of each share that was offered last, in base64, None for missing."""
+
+    losses: list[str | None]
+
+
 class Message(BaseModel):
-    """One line from the child: an event of `pruning_core.events`, or one of the two last words below."""
+    """One line from the child: an event of `pruning_core.events`, or one of the words below."""
 
     kind: str
     data: dict[str, Any]
 
 
+# A job's last words.
 SUCCEEDED = "succeeded"
 FAILED = "failed"
+# Asks for help with `works`, and, when the own share is done, for what became of it.
+OFFER = "offer"
+COLLECT = "collect"
+# A share's last word, with its `losses` in base64.
+SCORED = "scored"
+
+
+def recipe_of(request: dict[str, Any]) -> dict[str, Any]:
+    """The part of a job's request that is science."""
+    return {key: value for key, value in request.items() if key != "destination"}

@@ -1,16 +1,12 @@
-"""The process that prunes: one job, then it ends. The only place of the service where torch is imported.
+"""The process that prunes: one job, then it ends. Of the service only this and `worker.share_child` import torch.
 
 A process of its own, because torch can be killed for its memory, can crash inside a driver and never gives back all
 it took; because a CUDA context must not be forked; and because killing it is the one cancel that always works.
 """
 
-import os
-import sys
-import threading
 import uuid
 from dataclasses import asdict
 from http import HTTPStatus
-from typing import TextIO
 
 import structlog
 import torch
@@ -23,55 +19,45 @@ from pruning_core.pruning import prune
 from pruning_core.result import PruneResult
 from registry.card import checkpoint_name, write_card
 from registry.local import LocalRegistry
-from worker.assignment import FAILED, SUCCEEDED, Assignment, Message
+from worker.assignment import FAILED, SUCCEEDED, Assignment, recipe_of
+from worker.colleagues import Colleagues
+from worker.parent import Parent
 
 log = structlog.get_logger()
 
 
 def main() -> None:
     """Read an assignment from standard input, prune, publish, and say how it went on standard output."""
-    lines = _take_standard_output()
-    assignment = Assignment.model_validate_json(sys.stdin.readline())
-    threading.Thread(target=_die_with_the_supervisor, daemon=True).start()
-
-    def tell(kind: str, data: dict[str, object]) -> None:
-        lines.write(Message(kind=kind, data=data).model_dump_json() + "\n")
-        lines.flush()
+    parent = Parent()
+    assignment = Assignment.model_validate_json(parent.hear())
 
     def on_event(event: Event) -> None:
-        tell(event.kind, asdict(event))
+        parent.tell(event.kind, asdict(event))
 
     try:
-        recipe = parse_recipe(
-            {key: value for key, value in assignment.request.items() if key != "destination"}
-        )
+        recipe = parse_recipe(recipe_of(assignment.request))
+        helpers = None
+        if recipe.method == "depth" and recipe.options.parallelism > 1:
+            helpers = Colleagues(parent, recipe.options.parallelism - 1)
         registry = LocalRegistry(assignment.registry_root)
         staged = registry.stage(assignment.job_id)
         result = prune(
-            recipe, staged, roots=assignment.local_roots, device=assignment.device, on_event=on_event
+            recipe,
+            staged,
+            roots=assignment.local_roots,
+            device=assignment.device,
+            on_event=on_event,
+            helpers=helpers,
         )
-        tell("stage", {"stage": "publishing"})
+        parent.tell("stage", {"stage": "publishing"})
         write_card(staged, result)
         # As it was accepted, with what follows from named layers.
         ratio = assignment.request["ratio"]
         name = checkpoint_name(recipe.model.id, recipe.method, ratio, assignment.job_id)
         artifact = registry.publish(assignment.job_id, name)
-        tell(SUCCEEDED, {**_facts(result), "artifact": artifact.model_dump()})
+        parent.tell(SUCCEEDED, {**_facts(result), "artifact": artifact.model_dump()})
     except Exception as error:  # noqa: BLE001  whatever went wrong, the job must say so
-        tell(FAILED, _explain(error))
-
-
-def _take_standard_output() -> TextIO:
-    """Keep the standard output for messages; what libraries print there goes to the standard error."""
-    lines = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    return lines
-
-
-def _die_with_the_supervisor() -> None:
-    """End this process at once when nobody holds the other end of its standard input any more."""
-    sys.stdin.read()
-    os._exit(1)
+        parent.tell(FAILED, _explain(error))
 
 
 def _facts(result: PruneResult) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""A child process as its supervisor sees it: messages come out, and it can be killed."""
+"""A child process as its supervisor sees it: lines go in, messages come out, and it can be killed."""
 
 import contextlib
 import os
@@ -10,21 +10,22 @@ import threading
 from types import TracebackType
 from typing import Self
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from worker.assignment import Assignment, Message
+from worker.assignment import Message
 
 
 class ChildProcess:
-    """One `worker.child` in a process group of its own, so that nothing it started outlives it.
+    """One child in a process group of its own, so that nothing it started outlives it.
 
     Its standard input stays open for as long as the supervisor lives: at its end the child ends itself, which works
     even when the supervisor is killed by signal 9.
     """
 
-    def __init__(self, assignment: Assignment) -> None:
+    def __init__(self, module: str, assignment: BaseModel) -> None:
+        """Start `python -m module` with an assignment of its kind."""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "worker.child"],
+            [sys.executable, "-m", module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -35,7 +36,8 @@ class ChildProcess:
         self._messages: queue.Queue[Message | None] = queue.Queue()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        self._assign(assignment)
+        self._writers: list[threading.Thread] = []
+        self.tell(assignment)
 
     def __enter__(self) -> Self:
         return self
@@ -59,6 +61,12 @@ class ChildProcess:
         except queue.Empty:
             raise TimeoutError from None
 
+    def tell(self, line: BaseModel) -> None:
+        """Give the child a line, and return at once: one that does not read must not keep us from killing it."""
+        writer = threading.Thread(target=self._write, args=[line.model_dump_json() + "\n"], daemon=True)
+        writer.start()
+        self._writers.append(writer)
+
     def wait(self) -> int:
         """Wait for the end: the exit code, or minus the signal that killed it."""
         return self._process.wait()
@@ -69,16 +77,19 @@ class ChildProcess:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        self._reader.join()
+        for thread in (self._reader, *self._writers):
+            thread.join()
         for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                pipe.close()
+            # Suppressed: half a line was still to be written.
+            with contextlib.suppress(BrokenPipeError):
+                if pipe is not None:
+                    pipe.close()
 
-    def _assign(self, assignment: Assignment) -> None:
+    def _write(self, line: str) -> None:
         assert self._process.stdin is not None  # noqa: S101  a pipe was asked for
-        # Suppressed: it died at once, and its exit code tells why.
+        # Suppressed: it has ended, and its exit code tells why.
         with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(assignment.model_dump_json() + "\n")
+            self._process.stdin.write(line)
             self._process.stdin.flush()
 
     def _read(self) -> None:

@@ -7,6 +7,7 @@ does not end the job: events wait, and the child goes on until the lease would h
 import signal
 import threading
 import time
+from base64 import b64encode
 from collections import deque
 from collections.abc import Callable
 from http import HTTPStatus
@@ -17,18 +18,27 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
 from jobs.problem import Problem, problem
+from jobs.queue import ShareMessages
 from jobs.settings import Settings
 from jobs.store import Event, Lease, LeaseLost, cancelled, claim, fail, hand_back, record, renew, succeed
 from registry.local import LocalRegistry
-from worker.assignment import FAILED, SUCCEEDED, Assignment, Message
+from worker.assignment import COLLECT, FAILED, OFFER, SUCCEEDED, Assignment, Collected, Message
 from worker.process import ChildProcess
+from worker.shared_search import SharedSearch
 
 FLUSH_EVERY_SECONDS = 1.0
 
 log = structlog.get_logger()
 
 
-def run_job(engine: Engine, settings: Settings, job_id: UUID, worker: str, stopping: threading.Event) -> None:
+def run_job(  # noqa: PLR0917  who, what and where
+    engine: Engine,
+    settings: Settings,
+    job_id: UUID,
+    worker: str,
+    stopping: threading.Event,
+    messages: ShareMessages,
+) -> None:
     """Claim a job, run it in a child process and bring it to its end; nothing if it is not there to be had.
 
     Args:
@@ -37,6 +47,7 @@ def run_job(engine: Engine, settings: Settings, job_id: UUID, worker: str, stopp
         job_id: which job.
         worker: who we are, for people.
         stopping: set when this worker shuts down; the job then goes back to the queue.
+        messages: tells other workers of shares of the job's search.
     """
     lease = claim(engine, job_id, worker, settings.lease_seconds)
     if lease is None:
@@ -44,8 +55,9 @@ def run_job(engine: Engine, settings: Settings, job_id: UUID, worker: str, stopp
     log.info("claimed", job_id=str(job_id), attempt=lease.attempt)
     registry = LocalRegistry(settings.registry_root)
     try:
-        with ChildProcess(_assign(lease, settings)) as child:
-            outcome = _Supervision(engine, settings, lease, child, stopping).run()
+        with ChildProcess("worker.child", _assign(lease, settings)) as child:
+            search = SharedSearch(engine, settings, lease, messages)
+            outcome = _Supervision(engine, settings, lease, child, stopping, search).run()
     except LeaseLost:
         # Whoever has the job now also has its staging folder.
         log.warning("lease lost", job_id=str(job_id), attempt=lease.attempt)
@@ -67,19 +79,21 @@ def _assign(lease: Lease, settings: Settings) -> Assignment:
 class _Supervision:
     """Reads what the child says, writes it down, keeps the lease."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  the same as its caller's
         self,
         engine: Engine,
         settings: Settings,
         lease: Lease,
         child: ChildProcess,
         stopping: threading.Event,
+        search: SharedSearch,
     ) -> None:
         self._engine = engine
         self._settings = settings
         self._lease = lease
         self._child = child
         self._stopping = stopping
+        self._search = search
         self._unwritten: deque[Event] = deque()
         self._written_at = self._renewed_at = time.monotonic()
         self._cancel_requested = False
@@ -102,7 +116,7 @@ class _Supervision:
                 if message.kind in (SUCCEEDED, FAILED):
                     last_word = message
                 else:
-                    self._note(message)
+                    self._hear(message)
             if self._stopping.is_set() and last_word is None:
                 self._child.kill()
                 self._insist(lambda: hand_back(self._engine, self._lease, "the worker is shutting down"))
@@ -112,7 +126,23 @@ class _Supervision:
                 self._child.kill()
                 self._insist(lambda: cancelled(self._engine, self._lease))
                 return "cancelled"
+            self._hand_over()
         return self._finish(last_word)
+
+    def _hear(self, message: Message) -> None:
+        if message.kind == OFFER:
+            self._search.offer(message.data["works"])
+        elif message.kind == COLLECT:
+            self._search.own_share_done()
+        else:
+            self._note(message)
+
+    def _hand_over(self) -> None:
+        """Give the child what it waits for, once that has come or will not come any more."""
+        losses = self._search.collected()
+        if losses is not None:
+            packed = [None if each is None else b64encode(each).decode() for each in losses]
+            self._child.tell(Collected(losses=packed))
 
     def _note(self, message: Message) -> None:
         # Of several progress reports between two writes only the last matters.

@@ -9,6 +9,19 @@ from jobs.store.leasing import Renewal, claim, hand_back, renew
 from jobs.store.reading import Page, events, get, list_jobs
 from jobs.store.reconciling import Reconciliation, reconcile
 from jobs.store.reporting import Event, record
+from jobs.store.sharing import (
+    Round,
+    ShareStanding,
+    TakenShare,
+    Ticket,
+    close_round,
+    collect_round,
+    give_losses,
+    offer_round,
+    share_standings,
+    take_share,
+    wants_share,
+)
 from jobs.store.submitting import IdempotencyConflict, Submission, find_submitted, mark_woken, submit
 
 __all__ = [
@@ -22,21 +35,32 @@ __all__ = [
     "Page",
     "Reconciliation",
     "Renewal",
+    "Round",
+    "ShareStanding",
     "Submission",
+    "TakenShare",
+    "Ticket",
     "cancelled",
     "claim",
+    "close_round",
+    "collect_round",
     "events",
     "fail",
     "find_submitted",
     "get",
+    "give_losses",
     "hand_back",
     "list_jobs",
     "mark_woken",
+    "offer_round",
     "ping",
     "reconcile",
     "record",
     "renew",
     "request_cancel",
+    "share_standings",
     "submit",
     "succeed",
+    "take_share",
+    "wants_share",
 ]

@@ -30,7 +30,7 @@ def succeed(
         sqlalchemy.exc.IntegrityError: This is no result, such as a perplexity of NaN; the job stays running.
     """
     with transaction(engine) as session:
-        job = transitions.change(
+        job = transitions.let_go(
             session,
             hold(session, lease),
             state=State.SUCCEEDED,
@@ -43,7 +43,6 @@ def succeed(
             cut=cut,
             artifact=artifact,
             dtype=dtype,
-            **transitions.RELEASED,
         )
         journal.append(session, job, "succeeded", {})
         return job

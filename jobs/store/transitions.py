@@ -3,15 +3,15 @@
 from datetime import timedelta
 from typing import Any, Final
 
-from sqlalchemy import func, update
+from sqlalchemy import delete, func, update
 from sqlalchemy.orm import Session
 
-from jobs.models import Job
+from jobs.models import Job, JobShare
 from jobs.states import State
 from jobs.store import journal
 from jobs.store.json_values import storable
 
-RELEASED: Final[dict[str, None]] = {
+_RELEASED: Final[dict[str, None]] = {
     "stage": None,
     "eta_seconds": None,
     "lease_token": None,
@@ -27,35 +27,39 @@ def change(session: Session, job: Job, **values: Any) -> Job:
     return session.scalars(statement, execution_options=reread).one()
 
 
+def let_go(session: Session, job: Job, **values: Any) -> Job:
+    """Running → whatever `values` say, without the lease and the shares that were offered under it."""
+    session.execute(delete(JobShare).where(JobShare.job_id == job.id))
+    return change(session, job, **values, **_RELEASED)
+
+
 def requeue(session: Session, job: Job, *, attempt: int, delay: timedelta) -> Job:
     """Running → queued, with `attempt` claims counted and no claim before `delay` has passed."""
-    return change(
+    return let_go(
         session,
         job,
         state=State.QUEUED,
         attempt=attempt,
         progress=0.0,
         available_at=func.clock_timestamp() + delay,
-        **RELEASED,
     )
 
 
 def cancel(session: Session, job: Job) -> Job:
     """Running → cancelled. A CHECK refuses it if nobody asked for the cancel."""
-    job = change(session, job, state=State.CANCELLED, finished_at=func.clock_timestamp(), **RELEASED)
+    job = let_go(session, job, state=State.CANCELLED, finished_at=func.clock_timestamp())
     journal.append(session, job, "cancelled", {})
     return job
 
 
 def fail(session: Session, job: Job, error: dict[str, Any]) -> Job:
     """Running → failed, for the reason in the problem object `error`."""
-    job = change(
+    job = let_go(
         session,
         job,
         state=State.FAILED,
         finished_at=func.clock_timestamp(),
         error=storable(error),
-        **RELEASED,
     )
     journal.append(session, job, "failed", {"error": error})
     return job

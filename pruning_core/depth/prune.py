@@ -11,7 +11,10 @@ from pruning_core.depth.cuts import Cut, consecutive_cuts
 from pruning_core.depth.heal import heal, heal_cost
 from pruning_core.depth.removal import remove_layers
 from pruning_core.depth.search import search_cost, search_cuts
+from pruning_core.depth.sharing import Helpers
+from pruning_core.errors import BrokenModelError
 from pruning_core.events import CandidateScored, LayerHealed, OnEvent, StageStarted
+from pruning_core.finiteness import OVERFLOW_REMEDY
 from pruning_core.perplexity import exponentiate
 from pruning_core.progress import CostModel, Meter
 from pruning_core.recipe import DepthOptions
@@ -92,6 +95,7 @@ def prune_depth(
     costs: CostModel,
     meter: Meter,
     on_event: OnEvent,
+    helpers: Helpers | None = None,
 ) -> DepthOutcome:
     """Remove `remove` decoder layers from `model`, in place, and heal what stays.
 
@@ -109,13 +113,23 @@ def prune_depth(
         costs: what a token costs.
         meter: told of each piece of work; expects `depth_cost`.
         on_event: told of each candidate's standing and each healed layer.
+        helpers: who score shares of the search.
 
     Raises:
-        BrokenModelError: no candidate has a finite perplexity, or the activations of a layer are not finite.
+        BrokenModelError: no candidate has a finite perplexity, the activations of a layer are not finite, or no heal
+            leaves a finite perplexity. Who asked for a healed model is not given an unhealed one without a word; the
+            error names the best cut, so that nobody needs to search for it again.
     """
     on_event(StageStarted("pruning"))
     candidates = search_cuts(
-        model, search_windows, remove, options=options, costs=costs, meter=meter, on_event=on_event
+        model,
+        search_windows,
+        remove,
+        options=options,
+        costs=costs,
+        meter=meter,
+        on_event=on_event,
+        helpers=helpers,
     )
     healed: list[LayerHealed] = []
     if options.heal != "none":
@@ -133,10 +147,13 @@ def prune_depth(
         for leader in leaders:
             tried.append(trial.heal(leader)[0])
             on_event(tried[-1])
+        if tried:
+            _require_a_healed_one(tried, options)
         candidates = sorted(tried, key=_healed_perplexity) + candidates[len(tried) :]
         repair.spare(final, candidates[:1])
         candidates[0], healed = repair.heal(candidates[0])
         on_event(candidates[0])
+        _require_a_healed_one(candidates[:1], options)
         for layer in healed:
             on_event(layer)
     remove_layers(model, candidates[0].layers)
@@ -196,6 +213,22 @@ def _trials(options: DepthOptions, candidates: int) -> int:
     """How many leaders are healed before one is chosen; nobody needs a trial who is alone."""
     leaders = min(options.leaders, candidates)
     return leaders if leaders > 1 and options.layers is None else 0
+
+
+def _require_a_healed_one(tried: Sequence[CandidateScored], options: DepthOptions) -> None:
+    """Refuse to go on where no heal gave a model that can be measured.
+
+    Args:
+        tried: what was healed, the best of the search first.
+        options: how.
+    """
+    if all(math.isinf(_healed_perplexity(candidate)) for candidate in tried):
+        best = list(tried[0].layers)
+        raise BrokenModelError(
+            f'No heal (options.heal = "{options.heal}") leaves a model with a finite perplexity. Ask for options.heal '
+            f'"none" and options.layers {best}, the best that was tried, or for a larger options.refit_damping. '
+            f"{OVERFLOW_REMEDY}"
+        )
 
 
 def _healed_perplexity(candidate: CandidateScored) -> float:

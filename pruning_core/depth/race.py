@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from pruning_core.depth.cuts import Cut
-from pruning_core.depth.sweep import score_cuts, sweep_cost
+from pruning_core.depth.share import Share
+from pruning_core.depth.sharing import Helpers, score_round
+from pruning_core.depth.sweep import sweep_cost
 from pruning_core.progress import CostModel, Meter
 from pruning_core.streaming import LayeredModel
 
@@ -93,6 +95,7 @@ def race(
     costs: CostModel,
     meter: Meter,
     on_round: Callable[[Sequence[Standing]], None],
+    helpers: Helpers | None = None,
 ) -> list[Standing]:
     """Find the cut with the lowest loss on all windows, without running all cuts on all of them.
 
@@ -109,6 +112,7 @@ def race(
         costs: what a token costs.
         meter: told of each piece of work, and of work that is not needed any more; expects `race_cost`.
         on_round: told how the cuts stand after each round.
+        helpers: who score shares of the rounds; the standings are the same without them.
 
     Returns:
         The standing of every cut, the best first: by whether it is in the race, by tokens, by loss. A loss that is not
@@ -116,16 +120,17 @@ def race(
     """
     rounds = plan_rounds(*windows.shape)
     deviations = NormalDist().inv_cdf(1 - (1 - confidence) / (len(cuts) * len(rounds)))
-    whole = len(windows) * (windows.shape[1] - 1)
+    tokens = len(windows) * (windows.shape[1] - 1)
     losses: dict[Cut, Tensor] = {}
     standings: dict[Cut, Standing] = {}
     racing = list(cuts)
     for number, part in enumerate(rounds):
-        scored = score_cuts(model, windows[part.start : part.end, : part.positions], racing, meter)
+        whole = Share(cuts=tuple(racing), start=part.start, end=part.end, positions=part.positions)
+        scored = score_round(model, windows, whole, meter, helpers)
         for cut, values in zip(racing, scored, strict=True):
             before = losses.get(cut) if part.start else None
             losses[cut] = values if before is None else torch.cat([before, values])
-        current = _stand({cut: losses[cut] for cut in racing}, deviations, whole)
+        current = _stand({cut: losses[cut] for cut in racing}, deviations, tokens)
         standings |= {standing.cut: standing for standing in current}
         staying = [standing.cut for standing in current if standing.in_race]
         # One alone has won: nobody needs to know its loss on the rest.
@@ -139,9 +144,17 @@ def race(
     return sorted(standings.values(), key=_rank)
 
 
-def run_all(model: LayeredModel, windows: Tensor, cuts: Sequence[Cut], *, meter: Meter) -> list[Standing]:
-    """Score every cut on all windows; the best first."""
-    scored = score_cuts(model, windows, cuts, meter)
+def run_all(
+    model: LayeredModel,
+    windows: Tensor,
+    cuts: Sequence[Cut],
+    *,
+    meter: Meter,
+    helpers: Helpers | None = None,
+) -> list[Standing]:
+    """Score every cut on all windows, with helpers if there are any; the best first."""
+    whole = Share(cuts=tuple(cuts), start=0, end=len(windows), positions=windows.shape[1])
+    scored = score_round(model, windows, whole, meter, helpers)
     everything = dict(zip(cuts, scored, strict=True))
     return sorted(_stand(everything, math.inf, scored[0].numel()), key=_rank)
 

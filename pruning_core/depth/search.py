@@ -8,6 +8,7 @@ from torch import Tensor
 from pruning_core.depth.cuts import Cut, consecutive_cuts, cuts_of_one_more
 from pruning_core.depth.influence import block_influences
 from pruning_core.depth.race import Standing, race, race_cost, run_all
+from pruning_core.depth.sharing import Helpers
 from pruning_core.depth.sweep import sweep_cost
 from pruning_core.errors import BrokenModelError
 from pruning_core.events import CandidateScored, OnEvent
@@ -45,6 +46,7 @@ def search_cuts(
     costs: CostModel,
     meter: Meter,
     on_event: OnEvent,
+    helpers: Helpers | None = None,
 ) -> list[CandidateScored]:
     """Rank the cuts that remove so many layers.
 
@@ -56,6 +58,7 @@ def search_cuts(
         costs: what a token costs.
         meter: told of each piece of work; expects `search_cost`.
         on_event: told how each candidate stands, again after each round of a race.
+        helpers: who score shares of the perplexities.
 
     Returns:
         Every candidate, the best first; of a greedy selection those of the last step.
@@ -67,11 +70,15 @@ def search_cuts(
         return [CandidateScored(tuple(sorted(options.layers)), perplexity=None)]
     if options.score == "block_influence":
         return _rank_by_influence(model, windows, consecutive_cuts(len(model), remove), meter, on_event)
+
+    def best_first(cuts: Sequence[Cut]) -> list[CandidateScored]:
+        return _race(model, windows, cuts, options, costs, meter, on_event, helpers)
+
     if options.selection == "consecutive":
-        return _race(model, windows, consecutive_cuts(len(model), remove), options, costs, meter, on_event)
+        return best_first(consecutive_cuts(len(model), remove))
     removed: Cut = ()
     for _ in range(remove):
-        ranked = _race(model, windows, cuts_of_one_more(len(model), removed), options, costs, meter, on_event)
+        ranked = best_first(cuts_of_one_more(len(model), removed))
         removed = ranked[0].layers
     return ranked
 
@@ -81,7 +88,7 @@ def _rank_by_influence(
 ) -> list[CandidateScored]:
     influences = block_influences(model, windows, cuts, meter)
     ranked = [
-        CandidateScored(cut, perplexity=None, tokens=windows.numel(), block_influence=influence)
+        CandidateScored(cut, perplexity=None, block_influence=influence)
         for influence, cut in sorted(zip(influences, cuts, strict=True))
         if math.isfinite(influence)
     ]
@@ -100,6 +107,7 @@ def _race(  # noqa: PLR0917  the same as its caller's
     costs: CostModel,
     meter: Meter,
     on_event: OnEvent,
+    helpers: Helpers | None,
 ) -> list[CandidateScored]:
     def tell(standings: Sequence[Standing]) -> None:
         for standing in standings:
@@ -107,10 +115,17 @@ def _race(  # noqa: PLR0917  the same as its caller's
 
     if options.search == "race":
         standings = race(
-            model, windows, cuts, confidence=options.confidence, costs=costs, meter=meter, on_round=tell
+            model,
+            windows,
+            cuts,
+            confidence=options.confidence,
+            costs=costs,
+            meter=meter,
+            on_round=tell,
+            helpers=helpers,
         )
     else:
-        standings = run_all(model, windows, cuts, meter=meter)
+        standings = run_all(model, windows, cuts, meter=meter, helpers=helpers)
         tell(standings)
     ranked = [candidate_of(standing) for standing in standings]
     if not math.isfinite(standings[0].loss):

@@ -36,15 +36,59 @@ def score_cuts(model: LayeredModel, windows: Tensor, cuts: Sequence[Cut], meter:
         meter: told of each piece of work.
 
     Returns:
-        [cuts, windows, positions − 1], in nats, on the CPU.
+        [cuts, windows, positions − 1], float32, in nats, on the CPU.
     """
-    held = len(cuts) * windows.shape[1] * model.config.hidden_size * model.dtype.itemsize
-    together = max(1, budgets.SWEEP_BYTES // held)
-    return torch.cat([_score(model, part, cuts, meter) for part in windows.split(together)], dim=1)
+    if len(windows) > sweep_batch(model, windows.shape[1], cuts):
+        return score_batches(model, windows, cuts, meter)
+    # Fewer than fill a batch: streams go together in one, for a layer that is read is worth many rows.
+    return _score(
+        model,
+        windows,
+        cuts,
+        meter,
+        _Crowd(model, windows, batch_size(windows.shape[1], model.device), mixed=True),
+    )
 
 
-def _score(model: LayeredModel, windows: Tensor, cuts: Sequence[Cut], meter: Meter) -> Tensor:
-    crowd = _Crowd(model, windows)
+@torch.no_grad()
+def score_batches(model: LayeredModel, windows: Tensor, cuts: Sequence[Cut], meter: Meter) -> Tensor:
+    """Score whole batches of windows, as `score_cuts` does those of a round with more than one.
+
+    A batch holds windows of one stream, and a round's batches begin at every `sweep_batch` windows. So every row meets
+    the same matrix products whoever scores its batch, and its losses are the same to the last bit.
+
+    Args:
+        model: the dense model, left as it is.
+        windows: [windows, positions] token ids: a run of the round's batches, of which only its last may be smaller.
+        cuts: removed layers of each candidate of the round.
+        meter: told of each piece of work.
+
+    Returns:
+        [cuts, windows, positions − 1], float32, in nats, on the CPU.
+    """
+    batch = sweep_batch(model, windows.shape[1], cuts)
+    together = _held_together(model, windows.shape[1], cuts) // batch * batch
+    parts = [
+        _score(model, part, cuts, meter, _Crowd(model, part, batch, mixed=False))
+        for part in windows.split(together)
+    ]
+    return torch.cat(parts, dim=1)
+
+
+def sweep_batch(model: LayeredModel, positions: int, cuts: Sequence[Cut]) -> int:
+    """How many windows of so many positions make a batch in a sweep of these cuts."""
+    return min(batch_size(positions, model.device), _held_together(model, positions, cuts))
+
+
+def _held_together(model: LayeredModel, positions: int, cuts: Sequence[Cut]) -> int:
+    """For how many windows the hidden states of all cuts are held at a time."""
+    of_one: int = len(cuts) * positions * model.config.hidden_size * model.dtype.itemsize
+    return max(1, budgets.SWEEP_BYTES // of_one)
+
+
+def _score(
+    model: LayeredModel, windows: Tensor, cuts: Sequence[Cut], meter: Meter, crowd: "_Crowd"
+) -> Tensor:
     streams: dict[Cut, Tensor] = {(): crowd.embedded}
     for index in range(len(model)):
         removing = {(*before(cut, index), index): streams[before(cut, index)] for cut in cuts if index in cut}
@@ -55,33 +99,42 @@ def _score(model: LayeredModel, windows: Tensor, cuts: Sequence[Cut], meter: Met
         streams = removing | dict(zip(keeping, outputs, strict=True))
     losses = []
     for cut in cuts:
-        losses.append(token_losses(model, streams[cut], crowd.tokens))
+        losses.append(crowd.losses(streams[cut]))
         meter.head(windows.numel())
     return torch.stack(losses)
 
 
 class _Crowd:
-    """Runs several hidden states of the same windows through a layer, in batches that suit the device."""
+    """Runs several hidden states of the same windows through the model, in batches of so many windows.
 
-    def __init__(self, model: LayeredModel, windows: Tensor) -> None:
-        self._model = model
-        self._batch = batch_size(windows, model.device)
+    `mixed` lets a batch hold windows of several streams.
+    """
+
+    def __init__(self, model: LayeredModel, windows: Tensor, batch: int, *, mixed: bool) -> None:
+        self._model, self._batch, self._mixed = model, batch, mixed
         self._streams: dict[int, Stream] = {}
-        self.tokens = windows.to(model.device)
-        self.embedded = torch.cat([model.embed(part).hidden for part in windows.split(self._batch)])
+        self._tokens = windows.to(model.device)
+        self.embedded = torch.cat([model.embed(part).hidden for part in windows.split(batch)])
 
     def run(self, layer: nn.Module, index: int, hidden: Sequence[Tensor]) -> Sequence[Tensor]:
         """Run [windows, positions, hidden size] each."""
         if not hidden:
             return []
+        crowds = [torch.cat([*hidden])] if self._mixed else hidden
         outputs = [
             self._stream_of(len(rows)).run(layer, index, rows)
-            for rows in torch.cat([*hidden]).split(self._batch)
+            for crowd in crowds
+            for rows in crowd.split(self._batch)
         ]
         return list(torch.cat(outputs).view(len(hidden), *hidden[0].shape))
+
+    def losses(self, hidden: Tensor) -> Tensor:
+        """Next-token losses behind the last layer, [windows, positions − 1]."""
+        parts = zip(hidden.split(self._batch), self._tokens.split(self._batch), strict=True)
+        return torch.cat([token_losses(self._model, rows, tokens) for rows, tokens in parts])
 
     def _stream_of(self, rows: int) -> Stream:
         """What the model gives its layers with a batch of so many windows; it depends on their number alone."""
         if rows not in self._streams:
-            self._streams[rows] = self._model.embed(self.tokens[:1].expand(rows, -1))
+            self._streams[rows] = self._model.embed(self._tokens[:1].expand(rows, -1))
         return self._streams[rows]

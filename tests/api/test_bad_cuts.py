@@ -129,3 +129,31 @@ def test_a_model_with_no_layer_to_spare_is_said_to_have_none(
     changes = write(folder, LLAMA | {"num_hidden_layers": 1})
     (error,) = refusing_api.refused(body(changes | {"method": "depth", "ratio": 0.1}))["errors"]
     assert error["remedy"].startswith("A model of one layer has none to spare")
+
+
+def test_block_influence_knows_nothing_of_a_greedy_selection(refusing_api: Api, body: Change) -> None:
+    asked = {"method": "depth", "options": {"selection": "greedy", "score": "block_influence"}}
+    problem = refusing_api.refused(body(asked))
+    assert problem["type"] == "/problems/contradictory-options"
+    (error,) = problem["errors"]
+    assert (error["field"], error["value"]) == ("options.selection", "greedy")
+    assert "options.score" in error["reason"]
+    for agreeing in ({"selection": "greedy"}, {"score": "block_influence"}):
+        assert refusing_api.submit(body(asked | {"options": agreeing})).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("options", "other"),
+    [({"layers": [1, 2]}, "options.layers"), ({"score": "block_influence"}, "options.score")],
+)
+def test_parallelism_without_a_search_to_share_is_refused(
+    options: Json, other: str, refusing_api: Api, body: Change
+) -> None:
+    asked = {"method": "depth", "options": options | {"parallelism": 2}}
+    problem = refusing_api.refused(body(asked))
+    assert problem["type"] == "/problems/contradictory-options"
+    (error,) = problem["errors"]
+    assert (error["field"], error["value"]) == ("options.parallelism", 2)
+    assert other in error["reason"]
+    for agreeing in (options | {"parallelism": 1}, {"parallelism": 2}):
+        assert refusing_api.submit(body(asked | {"options": agreeing})).status_code == 201

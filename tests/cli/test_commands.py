@@ -83,6 +83,12 @@ def test_prune_removes_the_layers_that_are_named(tiny_llama: Path, tmp_path: Pat
     assert "Give a ratio, or name the layers in options.layers." in refused.stderr
 
 
+def test_prune_says_that_it_has_no_workers_to_share_with(tiny_llama: Path, tmp_path: Path) -> None:
+    arguments = ["prune", str(tiny_llama), "--method", "depth", "--ratio", "0.25", "--output", str(tmp_path)]
+    refused = secateur(*arguments, "--parallelism", "2", *TEXT, *EVALUATION, code=2)
+    assert refused.stderr.startswith("error: options.parallelism = 2: this command prunes in one process")
+
+
 def test_what_cannot_work_is_one_sentence_and_exit_code_2(tiny_llama: Path, tmp_path: Path) -> None:
     output = str(tmp_path / "out")
     arguments = ["prune", str(tiny_llama), "--method", "osscar", "--output", output, *TEXT, *EVALUATION]

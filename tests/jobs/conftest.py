@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from jobs import store
 from jobs.database import connect
-from jobs.models import Job, JobEvent
+from jobs.models import Job, JobEvent, JobShare
 from jobs.store import Lease
 from tests.conftest import PostgresServer
 
@@ -86,7 +86,8 @@ class Desk:
         with self.engine.connect() as connection:
             jobs = connection.execute(select(Job.__table__).order_by(Job.id)).all()
             events = connection.execute(select(JobEvent.__table__).order_by(JobEvent.id)).all()
-        return [tuple(row) for row in [*jobs, *events]]
+            shares = connection.execute(select(JobShare.__table__).order_by(JobShare.job_id)).all()
+        return [tuple(row) for row in [*jobs, *events, *shares]]
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Connection, func, insert, text
 from sqlalchemy.exc import IntegrityError
 
-from jobs.models import Base, Job, JobEvent
+from jobs.models import Base, Job, JobEvent, JobShare
 
 NOW = func.clock_timestamp()
 QUEUED: dict[str, Any] = {
@@ -123,6 +123,13 @@ ILLEGAL = [
     ("submitted_by", QUEUED, {"submitted_by": "k" * 256}),
 ]
 ILLEGAL_EVENTS = [("attempt", {"attempt": -1}), ("kind", {"kind": ""}), ("data", {"data": []})]
+ILLEGAL_SHARES: list[tuple[str, dict[str, Any]]] = [
+    ("numbers", {"round": -1}),
+    ("numbers", {"share": -1}),
+    ("work", {"work": []}),
+    ("losses", {"losses": b"nobody's", "open": False}),
+    ("losses", {"losses": b"still to come", "worker": "w"}),
+]
 
 
 def _insert(connection: Connection, model: type[Base], row: dict[str, Any]) -> None:
@@ -157,6 +164,14 @@ def test_an_illegal_event_is_refused(name: str, changes: dict[str, Any], connect
     assert _violation(connection, JobEvent, event | changes) == f"ck_job_events_{name}"
 
 
+@pytest.mark.parametrize(("name", "changes"), ILLEGAL_SHARES)
+def test_an_illegal_share_is_refused(name: str, changes: dict[str, Any], connection: Connection) -> None:
+    job_id = uuid4()
+    share = {"job_id": job_id, "round": 0, "share": 0, "work": {}}
+    _insert(connection, Job, QUEUED | {"id": job_id})
+    assert _violation(connection, JobShare, share | changes) == f"ck_job_shares_{name}"
+
+
 def test_an_event_belongs_to_a_job(connection: Connection) -> None:
     event = {"job_id": uuid4(), "attempt": 0, "kind": "layer", "data": {}}
     assert _violation(connection, JobEvent, event) == "fk_job_events_job_id"
@@ -170,8 +185,10 @@ def test_an_idempotency_key_is_used_once_by_each_submitter(connection: Connectio
 
 
 def test_every_check_is_tried_above(connection: Connection) -> None:
-    tried = {f"ck_jobs_{name}" for name, *_ in ILLEGAL} | {
-        f"ck_job_events_{name}" for name, _ in ILLEGAL_EVENTS
+    tried = {
+        *(f"ck_jobs_{name}" for name, *_ in ILLEGAL),
+        *(f"ck_job_events_{name}" for name, _ in ILLEGAL_EVENTS),
+        *(f"ck_job_shares_{name}" for name, _ in ILLEGAL_SHARES),
     }
     checks = text(
         "SELECT conname FROM pg_constraint WHERE contype = 'c' AND conrelid::regclass::text ~ '^job'"

@@ -27,7 +27,7 @@ CATALOG = {
         SELECT attrelid::regclass::text, attname, format_type(atttypid, atttypmod), attnotnull,
                attidentity::text, pg_get_expr(adbin, adrelid)
         FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
-        WHERE attnum > 0 AND attrelid IN ('jobs'::regclass, 'job_events'::regclass)""",
+        WHERE attnum > 0 AND attrelid IN ('jobs'::regclass, 'job_events'::regclass, 'job_shares'::regclass)""",
     "constraints": """
         SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid), convalidated
         FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND conname !~ '^alembic_version'""",
@@ -116,7 +116,7 @@ def test_the_alembic_command_reads_the_url_that_platforms_print(empty_url: str) 
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "0001" in done.stderr
+    assert "0002" in done.stderr
     engine = connect(empty_url)
     assert "jobs" in _names(engine)
     engine.dispose()

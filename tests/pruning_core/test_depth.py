@@ -81,6 +81,8 @@ def test_block_influence_removes_the_run_that_turns_the_hidden_states_least(
     assert [influences[start] for start in range(2)] == pytest.approx(expected, abs=1e-5)
     assert outcome.removed[0] == min(influences, key=lambda start: influences[start] or 0.0)
     assert outcome.candidates[0].perplexity is None
+    # Only the dense model ran.
+    assert {candidate.tokens for candidate in outcome.candidates} == {0}
 
 
 @pytest.mark.parametrize("heal", ["none", "all"])
@@ -116,6 +118,18 @@ def test_the_choice_is_made_among_healed_leaders(
     assert math.isnan(outcome.candidates[2].healed or 0.0)
 
 
+@pytest.mark.parametrize("leaders", [1, 3])
+def test_a_model_that_no_heal_leaves_finite_is_said_to_be_broken_with_the_best_cut(
+    load: Load, windows: Tensor, monkeypatch: pytest.MonkeyPatch, leaders: int
+) -> None:
+    (best,) = prune(load(), windows, 1).candidates[0].layers
+    monkeypatch.setattr("pruning_core.depth.prune.heal", lambda *_, **__: (math.nan, []))
+    model = load()
+    with pytest.raises(BrokenModelError, match=rf'heal = "all".*"none" and options.layers \[{best}\]'):
+        prune(model, windows, 1, DepthOptions(leaders=leaders))
+    assert len(model) == 4
+
+
 def test_the_healed_model_is_the_one_that_was_measured(load: Load, windows: Tensor) -> None:
     model = load()
     outcome = prune(model, windows, 2, DepthOptions())
@@ -138,7 +152,7 @@ def test_a_loss_whose_perplexity_no_float_holds_never_wins(
     load: Load, windows: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     losses = torch.tensor([1e4, 2.0, 1e4])[:, None, None].expand(3, 2, 47)
-    monkeypatch.setattr("pruning_core.depth.race.score_cuts", lambda *_: losses)
+    monkeypatch.setattr("pruning_core.depth.sharing.score_cuts", lambda *_: losses)
     candidates = prune(load(), windows, 2).candidates
     assert candidates[0].layers == (1, 2)
     assert candidates[-1].perplexity == math.inf

@@ -59,7 +59,7 @@ def scored_as(monkeypatch: pytest.MonkeyPatch, losses: dict[Cut, Tensor]) -> lis
         done += len(windows) if windows.shape[1] == 512 else 0
         return torch.stack([losses[cut][part, : windows.shape[1] - 1] for cut in cuts])
 
-    monkeypatch.setattr("pruning_core.depth.race.score_cuts", score)
+    monkeypatch.setattr("pruning_core.depth.sharing.score_cuts", score)
     return asked
 
 
@@ -146,7 +146,7 @@ def test_too_few_tokens_exclude_nobody(load: Load, monkeypatch: pytest.MonkeyPat
     losses = {(0,): noise(0, 3.0)[:, :63], (1,): noise(1, 9.0)[:, :63]}
     monkeypatch.setattr("pruning_core.depth.race.SECOND_ROUND_TOKENS", 128)
     monkeypatch.setattr(
-        "pruning_core.depth.race.score_cuts",
+        "pruning_core.depth.sharing.score_cuts",
         lambda _, windows, cuts, __: torch.stack([losses[cut][: len(windows)] for cut in cuts]),
     )
     _, told = run(load(), many_windows(0)[:, :64], list(losses))

@@ -10,11 +10,12 @@ from torch import Tensor
 
 from pruning_core import budgets
 from pruning_core.depth.cuts import Cut, consecutive_cuts, cuts_of_one_more, layer_passes, name_layers
-from pruning_core.depth.sweep import score_cuts, sweep_cost
+from pruning_core.depth.sweep import score_batches, score_cuts, sweep_batch, sweep_cost
 from pruning_core.events import Event
 from pruning_core.progress import CostModel, Meter, Progress
 from pruning_core.streaming import ResidentModel
 from tests.pruning_core.conftest import Load
+from tests.tiny_models import VOCABULARY
 
 CUTS = {
     "runs of 1": consecutive_cuts(4, 1),
@@ -58,6 +59,26 @@ def test_batches_change_nothing(
     monkeypatch.setattr(budgets, "SWEEP_BYTES", together * of_one_window)
     monkeypatch.setattr("pruning_core.streaming.TOKENS_PER_CPU_BATCH", batch * windows.shape[1])
     assert torch.allclose(score_cuts(model, windows, cuts, meter), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("held", [2, 5, 100], ids="hidden states of {} windows at a time".format)
+@pytest.mark.parametrize("cuts", CUTS.values(), ids=CUTS.keys())
+def test_losses_are_the_same_to_the_last_bit_however_batches_are_shared_out(
+    load: Load, meter: Meter, cuts: list[Cut], held: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load()
+    windows = torch.randint(1, VOCABULARY, (7, 48), generator=torch.Generator().manual_seed(2))
+    monkeypatch.setattr("pruning_core.streaming.TOKENS_PER_CPU_BATCH", 2 * windows.shape[1])
+    monkeypatch.setattr(budgets, "SWEEP_BYTES", held * len(cuts) * windows.shape[1] * 32 * 4)
+    # So that a row's place among a chunk's logits would show.
+    monkeypatch.setattr("pruning_core.perplexity.LOGITS_PER_CHUNK", 17 * VOCABULARY)
+    assert sweep_batch(model, windows.shape[1], cuts) == 2
+    whole = score_cuts(model, windows, cuts, meter)
+    for ends in [(0, 2, 7), (0, 4, 7), (0, 6, 7), (0, 2, 4, 6, 7)]:
+        shares = [
+            score_batches(model, windows[start:end], cuts, meter) for start, end in itertools.pairwise(ends)
+        ]
+        assert torch.equal(torch.cat(shares, dim=1), whole)
 
 
 @pytest.mark.parametrize("cuts", CUTS.values(), ids=CUTS.keys())

@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 
 from jobs import store
 from jobs.models import Job
+from jobs.queue import ShareMessages, make_celery
 from jobs.settings import Settings
 from jobs.states import State
 from worker.supervisor import run_job
@@ -56,7 +57,8 @@ class Bench:
         return store.submit(self.engine, request, **labels).job.id
 
     def run(self, job_id: UUID) -> None:
-        run_job(self.engine, self.settings, job_id, "test-worker", self.stopping)
+        messages = ShareMessages(make_celery(self.settings))
+        run_job(self.engine, self.settings, job_id, "test-worker", self.stopping, messages)
 
     @contextmanager
     def running(self, job_id: UUID) -> Iterator[psutil.Process]:

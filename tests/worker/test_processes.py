@@ -15,10 +15,12 @@ SUPERVISE = """
 import sys, threading
 from uuid import UUID
 from jobs.database import connect
+from jobs.queue import ShareMessages, make_celery
 from jobs.settings import Settings
 from worker.supervisor import run_job
 settings = Settings()
-run_job(connect(settings), settings, UUID(sys.argv[1]), "test-worker", threading.Event())
+messages = ShareMessages(make_celery(settings))
+run_job(connect(settings), settings, UUID(sys.argv[1]), "test-worker", threading.Event(), messages)
 """
 
 

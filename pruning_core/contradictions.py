@@ -1,0 +1,41 @@
+"""Options that cannot go together: what one asks for, the other would silently leave out."""
+
+from pruning_core.errors import ContradictoryOptionsError
+from pruning_core.recipe import DepthOptions, Recipe
+
+
+def require_agreement(recipe: Recipe) -> None:
+    """Refuse options of which one has no effect beside another.
+
+    Raises:
+        ContradictoryOptionsError: with both fields.
+    """
+    if recipe.method != "depth":
+        return
+    options = recipe.options
+    if options.parallelism > 1:
+        _require_a_search_to_share(options)
+    if options.score == "block_influence" and options.selection == "greedy":
+        raise ContradictoryOptionsError(
+            "options.selection",
+            options.selection,
+            'options.score is "block_influence", which ranks runs of consecutive layers only.',
+            'Ask for options.selection "consecutive", or for options.score "perplexity".',
+        )
+
+
+def _require_a_search_to_share(options: DepthOptions) -> None:
+    if options.layers is not None:
+        raise ContradictoryOptionsError(
+            "options.parallelism",
+            options.parallelism,
+            "options.layers names what goes, so there is no search that several workers could share.",
+            "Leave options.parallelism out, or options.layers.",
+        )
+    if options.score != "perplexity":
+        raise ContradictoryOptionsError(
+            "options.parallelism",
+            options.parallelism,
+            f'options.score is "{options.score}", which is one pass of the model and not shared out.',
+            'Leave options.parallelism out, or ask for options.score "perplexity".',
+        )

@@ -1,0 +1,59 @@
+"""The side door, for who helps with a search: a recipe and a share of its windows in, their losses out."""
+
+from torch import Tensor
+
+from pruning_core import checkpoint
+from pruning_core.calibration import calibration_windows
+from pruning_core.depth.conditions import Conditions
+from pruning_core.depth.share import Share
+from pruning_core.depth.sweep import score_batches
+from pruning_core.devices import find_device
+from pruning_core.errors import OtherConditionsError
+from pruning_core.events import ignore
+from pruning_core.memory import find_shelf
+from pruning_core.paths import Roots
+from pruning_core.preflight import Preflight
+from pruning_core.progress import CostModel, Meter
+from pruning_core.recipe import DepthRecipe
+from pruning_core.streaming import ResidentModel
+
+
+def score_share(
+    recipe: DepthRecipe,
+    share: Share,
+    conditions: Conditions,
+    *,
+    roots: Roots = None,
+    device: str = "auto",
+) -> Tensor:
+    """Score a share of the search that `prune` does with the same recipe.
+
+    Args:
+        recipe: that of the process that searches.
+        share: what it asks for.
+        conditions: its own.
+        roots: folders that local paths must lie under; None for anywhere.
+        device: `auto`, `cpu`, `cuda`, `cuda:1`, …
+
+    Returns:
+        [cuts, windows, positions − 1], float32, in nats, on the CPU: what that process itself would get.
+
+    Raises:
+        OtherConditionsError: this process would not get the same.
+        RecipeError: the recipe cannot be carried out here; raised before the weights are read.
+        BrokenModelError: a weight is not finite.
+    """
+    where = find_device(device)
+    ready = Preflight(recipe, roots)
+    # A share takes no more than the job it is of.
+    find_shelf(ready, where, folder=None)
+    text = calibration_windows(
+        recipe.calibration, ready.calibration, checkpoint.load_tokenizer(ready.source)
+    ).windows
+    windows = text[: recipe.options.search_windows(len(text))]
+    model = ResidentModel(checkpoint.load_model(ready.source, recipe.dtype, where), ready.family)
+    ours = Conditions.of(model, windows)
+    if ours != conditions:
+        raise OtherConditionsError(f"the search runs under {conditions}, and this process under {ours}")
+    meter = Meter(CostModel.of(ready.family, ready.config), total=1.0, on_event=ignore)
+    return score_batches(model, share.of(windows), share.cuts, meter)

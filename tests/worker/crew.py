@@ -1,0 +1,120 @@
+"""Real Celery workers on a database and a broker of their own."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
+
+import psutil
+from kombu import Connection
+from sqlalchemy import Engine
+
+from jobs import store
+from jobs.models import Job
+from jobs.queue import WakeUps, make_celery
+from jobs.settings import Settings
+from tests.worker.conftest import eventually, is_over
+
+WORKER = [
+    sys.executable,
+    "-m",
+    "celery",
+    "-A",
+    "worker.app",
+    "worker",
+    "--without-gossip",
+    "--without-mingle",
+]
+QUEUES = {"jobs": ["--pool", "threads", "--concurrency", "1"], "reconcile": ["--pool", "solo"]}
+
+
+class Crew:
+    """Workers, and the jobs they are given."""
+
+    def __init__(self, engine: Engine, settings: Settings) -> None:
+        self.engine = engine
+        self.settings = settings
+        self._wake_ups = WakeUps(make_celery(settings))
+        self._processes: list[psutil.Popen] = []
+
+    def start(self, queue: str) -> None:
+        """Start a worker for a queue; what is published before it is there waits for it."""
+        own = {
+            "DATABASE_URL": self.settings.database_url,
+            "REDIS_URL": self.settings.redis_url,
+            "SECATEUR_DATA_DIR": str(self.settings.data_dir),
+            "SECATEUR_LOCAL_ROOTS": str(self.settings.local_roots[0]),
+            "SECATEUR_DEVICE": "cpu",
+            "SECATEUR_RENEW_SECONDS": "0.5",
+            "SECATEUR_SHARE_PATIENCE_SECONDS": str(self.settings.share_patience_seconds),
+        }
+        name = f"{queue}-{len(self._processes)}@%h"
+        command = [*WORKER, "--queues", queue, "--hostname", name, *QUEUES[queue]]
+        self._processes.append(
+            psutil.Popen(command, env=os.environ | own, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        )
+
+    def wait_for(self, workers: int) -> None:
+        """Wait until so many workers take messages."""
+        inspect = make_celery(self.settings).control.inspect(timeout=0.5)
+        eventually(lambda: len(inspect.ping() or {}) == workers, seconds=60)
+
+    def submit(self, request: dict[str, Any]) -> UUID:
+        labels = {"model": request["model"]["id"], "method": "depth", "ratio": request["ratio"]}
+        job_id = store.submit(self.engine, request, dataset="builtin", **labels).job.id
+        assert self._wake_ups.publish(job_id)
+        return job_id
+
+    def job(self, job_id: UUID) -> Job:
+        job = store.get(self.engine, job_id)
+        assert job is not None
+        return job
+
+    def finish(self, job_id: UUID) -> Job:
+        eventually(lambda: is_over(self.job(job_id)), seconds=120)
+        return self.job(job_id)
+
+    def told(self, job_id: UUID, kind: str) -> list[dict[str, Any]]:
+        return [event.data for event in store.events(self.engine, job_id, [kind])]
+
+    def process(self, worker: str) -> psutil.Process:
+        """The worker of this name, which ends with its process id."""
+        return psutil.Process(int(worker.rpartition(":")[2]))
+
+    def children(self) -> list[psutil.Process]:
+        """What prunes or scores now."""
+        return [
+            child
+            for process in self._processes
+            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+            for child in process.children()
+            if {"worker.child", "worker.share_child"} & set(child.cmdline())
+        ]
+
+    def empty_the_broker(self) -> None:
+        with Connection(self.settings.redis_url) as connection:
+            connection.default_channel.client.flushall()
+
+    def stop(self) -> None:
+        for process in self._processes:
+            if process.is_running():
+                process.send_signal(signal.SIGTERM)
+        for process in self._processes:
+            process.wait(timeout=30)
+
+
+@contextmanager
+def running(engine: Engine, settings: Settings, *, workers: int) -> Iterator[Crew]:
+    """So many workers that prune, and one that reconciles."""
+    crew = Crew(engine, settings)
+    try:
+        for queue in ["reconcile", *["jobs"] * workers]:
+            crew.start(queue)
+        crew.wait_for(1 + workers)
+        yield crew
+    finally:
+        crew.stop()
