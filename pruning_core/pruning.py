@@ -20,6 +20,7 @@ from pruning_core.events import (
     ignore,
 )
 from pruning_core.memory import require_memory
+from pruning_core.model_code import Trusted
 from pruning_core.osscar.probe import NO_PROBE, plan_probe
 from pruning_core.osscar.width import prune_width, width_cost
 from pruning_core.paths import Roots
@@ -38,6 +39,7 @@ def prune(
     output: Path,
     *,
     roots: Roots = None,
+    trusted: Trusted = (),
     device: str = "auto",
     on_event: OnEvent = ignore,
 ) -> PruneResult:
@@ -47,6 +49,7 @@ def prune(
         recipe: what to prune, how, and on which text.
         output: the checkpoint's folder; must not exist, or be empty.
         roots: folders that local paths must lie under; None for anywhere.
+        trusted: whose own code may run, see `pruning_core.model_code`.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, …
         on_event: called, on this thread, with each `events.Event`.
 
@@ -61,7 +64,7 @@ def prune(
     if output.exists() and any(output.iterdir()):
         raise OutputExistsError("output", str(output), "this folder is not empty.", "Name a new folder.")
     where = find_device(device)
-    ready = Preflight(recipe, roots)
+    ready = Preflight(recipe, roots, trusted)
     recipe = ready.recipe
 
     require_memory(ready, where)
@@ -72,7 +75,7 @@ def prune(
     evaluation = evaluation_windows(recipe.evaluation, ready.evaluation, tokenizer)
     loaded = checkpoint.load_model(ready.source, recipe.dtype, where)
     model = ResidentModel(loaded, ready.family)
-    parameters_before = loaded.num_parameters()
+    parameters_before = checkpoint.count_parameters(ready.source, loaded)
     dtype = str(loaded.dtype).removeprefix("torch.")
 
     search_windows, repair_windows = _split(recipe, calibration.windows)
@@ -129,7 +132,7 @@ def prune(
             windows=len(calibration.held_out),
         )
         on_event(HeldOutMeasured(**held_out.model_dump()))
-    checkpoint.save(loaded, tokenizer, output)
+    checkpoint.save(loaded, tokenizer, output, ready.source)
     return PruneResult(
         recipe=recipe,
         plan=ready.plan,
@@ -137,7 +140,7 @@ def prune(
         perplexity_before=dense,
         perplexity_after=pruned,
         parameters_before=parameters_before,
-        parameters_after=loaded.num_parameters(),
+        parameters_after=checkpoint.count_parameters(ready.source, loaded),
         dtype=dtype,
         device=str(where),
         calibration=calibration.used,

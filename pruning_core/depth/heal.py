@@ -91,7 +91,7 @@ def heal(
     The MLP before a run of removed layers is solved for what brings the residual stream to where the dense model has it
     behind them: ΔW = (AᵀA + λI)⁻¹ Aᵀ(X_dense − X_cut). Those further on are solved for a blend of that with their own
     output, `drift_correction`, because the whole way would follow the calibration text. Each layer is solved on what
-    the healed layers before it give; then its producers are fitted. No shape changes.
+    the healed layers before it give; then its producers are fitted. No shape changes. Experts stay as they are.
 
     Args:
         model: the dense model. The layers of the cut stay in place.
@@ -120,7 +120,7 @@ def heal(
                     visitors.follow(layer, passed)
         with model.open(index) as dense:
             layer = dense
-            if step is not None and step.healed:
+            if step is not None and step.healed and MlpChannels.are_in(dense, model.family.mlp):
                 layer = dense if keep else copy.deepcopy(dense)
                 healed.append(_heal_layer(layer, step, model, visitors, options))
                 if keep:

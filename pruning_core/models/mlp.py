@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from transformers.activations import ACT2FN
 
 from pruning_core.models.description import MlpRoles
 
@@ -14,8 +15,15 @@ class MlpChannels:
     def __init__(self, layer: nn.Module, roles: MlpRoles) -> None:
         self.producers = [_linear(layer, path) for path in roles.producers]
         self.consumer = _linear(layer, roles.consumer)
-        self._activation = layer.get_submodule(roles.activation)
+        named = roles.activation in ACT2FN
+        self._activation = ACT2FN[roles.activation] if named else layer.get_submodule(roles.activation)
         self._fused = roles.fused
+
+    @staticmethod
+    def are_in(layer: nn.Module, roles: MlpRoles) -> bool:
+        """Tell whether a decoder layer has this MLP; one of experts, among dense ones, has not."""
+        names = {name for name, _ in layer.named_modules()}
+        return names.issuperset((*roles.producers, roles.consumer))
 
     @property
     def inputs(self) -> int:
