@@ -20,6 +20,14 @@ TOKENS_PER_CPU_BATCH = 2048
 """Fewer, because a CPU is quickest while a batch's activations stay in its cache."""
 
 
+@dataclass(frozen=True)
+class Call:
+    """What a model gives a decoder layer behind the hidden states."""
+
+    positional: tuple[Any, ...]
+    by_name: dict[str, Any]
+
+
 @dataclass
 class Stream:
     """Hidden states on their way through the layers.
@@ -27,18 +35,24 @@ class Stream:
     Attributes:
         tokens: [windows, positions], the token ids.
         hidden: [windows, positions, hidden size], the input of the next decoder layer.
-        calls: for each decoder layer, the keyword arguments the model gives it (masks, rotary embeddings).
+        calls: for each decoder layer, what the model gives it beside them (masks, rotary embeddings).
+        sequence_first: whether the layers take [positions, windows, hidden size].
     """
 
     tokens: Tensor
     hidden: Tensor
-    calls: list[dict[str, Any]]
+    calls: list["Call"]
+    sequence_first: bool
 
     def run(self, layer: nn.Module, index: int, hidden: Tensor | None = None) -> Tensor:
         """Run decoder layer `index` on the hidden states, or on others of the same shape."""
-        output = layer(self.hidden if hidden is None else hidden, **self.calls[index])
-        hidden_states: Tensor = output[0] if isinstance(output, tuple) else output
-        return hidden_states
+        hidden, call = self.hidden if hidden is None else hidden, self.calls[index]
+        output = layer(self._turn(hidden), *call.positional, **call.by_name)
+        return self._turn(output[0] if isinstance(output, tuple) else output)
+
+    def _turn(self, hidden: Tensor) -> Tensor:
+        """Between windows first, as here, and the order of the layers."""
+        return hidden.transpose(0, 1).contiguous() if self.sequence_first else hidden
 
 
 class LayeredModel(Protocol):
@@ -117,26 +131,30 @@ class ResidentModel:
     def remove(self, indices: Collection[int]) -> None:
         kept = [layer for index, layer in enumerate(self._layers) if index not in indices]
         setattr(self._parent, self._list_name, nn.ModuleList(kept))
+        for module in self.model.modules():
+            # ChatGLM's loop over its layers goes by a count of its own.
+            if hasattr(module, self.family.depth_field):
+                setattr(module, self.family.depth_field, len(kept))
 
     def embed(self, tokens: Tensor) -> Stream:
         tokens = tokens.to(self.device)
-        calls: list[dict[str, Any]] = []
+        calls: list[Call] = []
         inputs: list[Tensor] = []
 
-        def record(hidden_states: Tensor, **arguments: Any) -> Tensor:
+        def record(hidden_states: Tensor, *positional: Any, **by_name: Any) -> Tensor:
             inputs.append(hidden_states)
-            calls.append(arguments)
+            calls.append(Call(positional, by_name))
             return hidden_states
 
         with self._layers_doing(record):
             self.model.base_model(input_ids=tokens, use_cache=False)
-        return Stream(tokens, inputs[0], calls)
+        return Stream(tokens, self._turn(inputs[0]), calls, self.family.sequence_first)
 
     def logits(self, hidden: Tensor) -> Tensor:
         flat = hidden.reshape(1, -1, hidden.shape[-1])
 
         def inject(*_: Any, **__: Any) -> Tensor:
-            return flat
+            return self._turn(flat)
 
         # The model's own forward behind its layers: final norm, head, and whatever a family does to its logits.
         with self._layers_doing(inject):
@@ -145,13 +163,22 @@ class ResidentModel:
             logits: Tensor = self.model(input_ids=placeholder, use_cache=False).logits
         return logits
 
+    def _turn(self, hidden: Tensor) -> Tensor:
+        """Between windows first and the order of the layers."""
+        return hidden.transpose(0, 1) if self.family.sequence_first else hidden
+
     @contextmanager
     def _layers_doing(self, forward: Callable[..., Tensor]) -> Iterator[None]:
         """Let every decoder layer do something else than decode, for a while."""
+
+        def give(*arguments: Any, **by_name: Any) -> Tensor | tuple[Tensor, None]:
+            hidden = forward(*arguments, **by_name)
+            return (hidden, None) if self.family.layers_give_tuples else hidden
+
         layers = list(self._layers)
         try:
             for layer in layers:
-                layer.forward = forward
+                layer.forward = give
             yield
         finally:
             for layer in layers:

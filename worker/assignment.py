@@ -14,6 +14,7 @@ class Assignment(BaseModel):
         request: the job's request as stored.
         registry_root: where the checkpoint goes.
         local_roots: folders that the request's local paths must lie under.
+        trusted_remote_code: whose own code may run.
         device: where to prune.
     """
 
@@ -21,6 +22,7 @@ class Assignment(BaseModel):
     request: dict[str, Any]
     registry_root: Path
     local_roots: list[Path]
+    trusted_remote_code: list[str] = []
     device: str
 
 

@@ -48,7 +48,12 @@ def main() -> None:
         registry = LocalRegistry(assignment.registry_root)
         staged = registry.stage(assignment.job_id)
         result = prune(
-            recipe, staged, roots=assignment.local_roots, device=assignment.device, on_event=on_event
+            recipe,
+            staged,
+            roots=assignment.local_roots,
+            trusted=assignment.trusted_remote_code,
+            device=assignment.device,
+            on_event=on_event,
         )
         tell("stage", {"stage": "publishing"})
         write_card(staged, result)

@@ -27,9 +27,11 @@ class SilencedMlp:
         activations: [tokens, channels], what the consumer got, A.
     """
 
-    def __init__(self, channels: MlpChannels) -> None:
+    def __init__(self, channels: MlpChannels, *, sequence_first: bool = False) -> None:
+        """Listen to an MLP whose layer takes [windows, positions, inputs], or [positions, windows, inputs]."""
         self.inputs: Tensor
         self.activations: Tensor
+        self._sequence_first = sequence_first
         self._consumer = channels.consumer
         self._listener = channels.producers[0].register_forward_pre_hook(self._hear)
 
@@ -44,8 +46,12 @@ class SilencedMlp:
         del self._consumer.forward
 
     def _hear(self, _producer: object, arguments: tuple[Tensor]) -> None:
-        self.inputs = arguments[0].flatten(0, -2)
+        self.inputs = self._tokens(arguments[0])
 
     def _silence(self, activations: Tensor) -> Tensor:
-        self.activations = activations.flatten(0, -2)
+        self.activations = self._tokens(activations)
         return activations.new_zeros(*activations.shape[:-1], self._consumer.out_features)
+
+    def _tokens(self, values: Tensor) -> Tensor:
+        """One row a token, in the order of the windows."""
+        return (values.transpose(0, 1) if self._sequence_first else values).flatten(0, -2)

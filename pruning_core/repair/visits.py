@@ -53,7 +53,7 @@ class Visitor:
         self, layer: nn.Module, index: int, channels: MlpChannels, sums: MomentSums, drift_correction: float
     ) -> None:
         """Run the layer beside its consumer, and add what the consumer gets and should give to `sums`."""
-        with SilencedMlp(channels) as mlp:
+        with SilencedMlp(channels, sequence_first=self._stream.sequence_first) as mlp:
             beside = self._stream.run(layer, index)
         self._meter.layer(self.tokens)
         targets = self._targets(channels, mlp.activations, beside, drift_correction)
