@@ -35,6 +35,16 @@ def parse_trusted(text: str) -> tuple[str, ...]:
     return entries
 
 
+def code_of_others(auto_map: object) -> list[str]:
+    """The classes that an `auto_map` takes from other repositories, written repository--module.Class."""
+    if isinstance(auto_map, str):
+        return [auto_map] if "--" in auto_map else []
+    inner = (
+        auto_map.values() if isinstance(auto_map, dict) else auto_map if isinstance(auto_map, list) else ()
+    )
+    return [name for part in inner for name in code_of_others(part)]
+
+
 @dataclass(frozen=True)
 class ModelCode:
     """The Python files of a checkpoint, read once, so that what was looked at is what runs.

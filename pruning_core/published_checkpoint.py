@@ -1,5 +1,6 @@
 """A checkpoint with code of its own: converted to its twin while it is read, or loaded by that code."""
 
+import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,9 +26,12 @@ from pruning_core.errors import UnreadableModelError
 from pruning_core.model_code import ModelCode
 from pruning_core.model_source import ModelSource, OwnCode
 from pruning_core.subject import no_safetensors
-from pruning_core.tokenizer_source import require_tokenizer, tokenizer_is_code
+from pruning_core.tokenizer_source import SETTINGS_FILE, require_tokenizer
 
 WEIGHTS = "*.safetensors"
+NOT_LINKED = {"config.json", SETTINGS_FILE, "adapter_config.json"}
+"""Files that name what is loaded: those that were looked at are written anew, and an adapter's is not wanted."""
+
 FILES = [WEIGHTS, "*.json", "*.model", "*.txt", "*.py"]
 """What is fetched of a Hub repository; not `.bin` files, which are pickled and could hold code."""
 
@@ -38,14 +42,15 @@ def load_tokenizer(source: ModelSource, own_code: OwnCode) -> PreTrainedTokenize
     Raises:
         UntrustedCodeError, UnreadableModelError: see `require_tokenizer`.
     """
-    require_tokenizer(source)
+    settings = require_tokenizer(source)
     folder = _fetch(source)
     if source.tokenizer_file is not None:
         plain: PreTrainedTokenizerBase = PreTrainedTokenizerFast.from_pretrained(folder)
         return plain
     tokenizer: PreTrainedTokenizerBase
-    if tokenizer_is_code(source):
-        with _private_copy(folder, _code_of(own_code, folder)) as copy:
+    if settings is not None:
+        with _private_copy(source, own_code, folder) as copy:
+            (copy / SETTINGS_FILE).write_text(json.dumps(settings))
             tokenizer = AutoTokenizer.from_pretrained(copy, trust_remote_code=True)
     else:
         # With the native config, because the published one would have to be read by code.
@@ -68,7 +73,7 @@ def load_model(source: ModelSource, own_code: OwnCode, dtype: str) -> PreTrained
     kind: Any
     if own_code.in_place:
         kind = AutoModelForCausalLM
-        with _private_copy(folder, _code_of(own_code, folder)) as copy:
+        with _private_copy(source, own_code, folder) as copy:
             model, loaded = kind.from_pretrained(
                 copy, dtype=dtype, trust_remote_code=True, use_safetensors=True, output_loading_info=True
             )
@@ -119,15 +124,19 @@ def _code_of(own_code: OwnCode, folder: Path) -> ModelCode:
 
 
 @contextmanager
-def _private_copy(folder: Path, code: ModelCode) -> Iterator[Path]:
-    """Lend a folder with this code, which nobody can change before it runs, and links to everything else."""
+def _private_copy(source: ModelSource, own_code: OwnCode, folder: Path) -> Iterator[Path]:
+    """Lend a folder with what was looked at and nobody can change before it runs, and with links to everything else.
+
+    That is the code and the settings, which name the classes and could name those of another repository by now.
+    """
     with tempfile.TemporaryDirectory() as made:
         # transformers names modules by it, and keeps them: not another name each time.
         copy = Path(made) / "model"
         copy.mkdir()
-        code.write(copy)
+        _code_of(own_code, folder).write(copy)
+        (copy / "config.json").write_text(json.dumps(dict(source.config)))
         for file in folder.iterdir():
-            if file.is_file() and file.suffix != ".py":
+            if file.is_file() and file.suffix != ".py" and file.name not in NOT_LINKED:
                 (copy / file.name).symlink_to(file.resolve())
         yield copy
 

@@ -12,7 +12,7 @@ from pruning_core.errors import (
     UnsupportedFamilyError,
     UntrustedCodeError,
 )
-from pruning_core.model_code import TRUST_SETTING, ModelCode, Trusted
+from pruning_core.model_code import TRUST_SETTING, ModelCode, Trusted, code_of_others
 from pruning_core.model_source import ModelSource, OwnCode, find_model
 from pruning_core.models.description import Config, Family
 from pruning_core.models.registry import describe
@@ -159,7 +159,7 @@ def _require_code(source: ModelSource) -> None:
             f"the config of {source.reference.id} names no AutoModelForCausalLM in its auto_map.",
             "Leave remote_code out.",
         )
-    elsewhere = [name for name in classes.values() if "--" in str(name)]
+    elsewhere = code_of_others(names)
     if elsewhere:
         raise NoRemoteCodeError(
             "remote_code",

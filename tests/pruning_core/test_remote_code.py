@@ -51,6 +51,9 @@ def test_code_that_changes_after_it_was_looked_at_does_not_run(folder: Path, tmp
     before = ModelCode.read(folder)
     ready = Preflight(recipe(folder, "depth", "in_place"), None, trust(folder))
     marker = mark_import(folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["auto_map"]["AutoModelForCausalLM"] = "another/repository--modeling.Model"
+    (folder / "config.json").write_text(json.dumps(config))
     model = checkpoint.load_model(ready.source, "auto", torch.device("cpu"))
     checkpoint.save(model, checkpoint.load_tokenizer(ready.source), tmp_path / "out", ready.source)
     assert not marker.exists()

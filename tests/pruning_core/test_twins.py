@@ -244,6 +244,15 @@ def test_a_tokenizer_that_is_code_runs_where_the_operator_trusts_it(copy: Path) 
     assert checkpoint.load_tokenizer(source)("some text")["input_ids"] == plain
 
 
+def test_a_tokenizer_of_another_repository_is_refused_even_where_the_model_is_trusted(copy: Path) -> None:
+    remote_tokenizer(copy)
+    settings = {"auto_map": {"AutoTokenizer": [None, "another/repository--tokenization.OwnTokenizer"]}}
+    (copy / "tokenizer_config.json").write_text(json.dumps(settings))
+    source = find_subject(ModelReference(id=str(copy)), "native", roots=None, trusted=trust(copy)).source
+    with pytest.raises(UntrustedCodeError, match="another/repository--tokenization"):
+        checkpoint.load_tokenizer(source)
+
+
 def test_settings_that_name_code_are_no_matter_beside_a_tokenizer_json(copy: Path) -> None:
     settings = {"auto_map": {"AutoTokenizer": ["tokenization.OwnTokenizer", None]}, "pad_token": "<pad>"}
     (copy / "tokenizer_config.json").write_text(json.dumps(settings))
@@ -255,5 +264,5 @@ def test_settings_that_name_code_are_no_matter_beside_a_tokenizer_json(copy: Pat
 def test_without_any_tokenizer_the_way_out_is_said(copy: Path) -> None:
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (copy / name).unlink()
-    with pytest.raises(UnreadableModelError, match=r"Put a tokenizer\.json there"):
+    with pytest.raises(UnreadableModelError, match=r"Put a tokenizer\.json beside its weights"):
         checkpoint.load_tokenizer(native(copy))
