@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import snapshot_download
 from safetensors import safe_open
 from torch import Tensor
 from transformers import (
@@ -22,6 +21,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from pruning_core import hub
 from pruning_core.errors import UnreadableModelError
 from pruning_core.model_code import ModelCode
 from pruning_core.model_source import ModelSource, OwnCode
@@ -114,9 +114,7 @@ def _fetch(source: ModelSource) -> Path:
     """The folder of a model; one on the Hub is downloaded first, at its commit."""
     if source.folder is not None:
         return source.folder
-    return Path(
-        snapshot_download(source.reference.id, revision=source.reference.revision, allow_patterns=FILES)
-    )
+    return hub.model_folder(source.reference, FILES)
 
 
 def _code_of(own_code: OwnCode, folder: Path) -> ModelCode:

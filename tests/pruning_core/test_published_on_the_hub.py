@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pruning_core import checkpoint
-from pruning_core.errors import UntrustedCodeError
+from pruning_core.errors import UnreachableHubError, UntrustedCodeError
 from pruning_core.model_code import ModelCode
 from pruning_core.recipe import ModelReference
 from pruning_core.subject import find_subject
@@ -55,6 +55,13 @@ def test_the_twin_is_made_of_it_without_running_its_code(snapshot: Path, tmp_pat
     assert type(checkpoint.load_model(source, "auto", CPU)).__name__ == "GlmForCausalLM"
     assert checkpoint.load_tokenizer(source)("some text")["input_ids"]
     assert not marker.exists()
+
+
+def test_a_hub_that_does_not_answer_is_said(snapshot: Path) -> None:
+    source = find_subject(REFERENCE, "native", roots=()).source
+    shutil.rmtree(snapshot)
+    with pytest.raises(UnreachableHubError, match="not in the local cache"):
+        checkpoint.load_model(source, "auto", CPU)
 
 
 def test_its_code_goes_with_the_result(snapshot: Path, tmp_path: Path) -> None:
