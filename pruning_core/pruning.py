@@ -21,6 +21,7 @@ from pruning_core.events import (
 )
 from pruning_core.memory import require_memory
 from pruning_core.model_code import Trusted
+from pruning_core.model_source import ModelSource
 from pruning_core.osscar.probe import NO_PROBE, plan_probe
 from pruning_core.osscar.width import prune_width, width_cost
 from pruning_core.paths import Roots
@@ -135,6 +136,7 @@ def prune(
     checkpoint.save(loaded, tokenizer, output, ready.source)
     return PruneResult(
         recipe=recipe,
+        converted_to=_converted_to(ready.source),
         plan=ready.plan,
         removed_layers=list(depth.removed),
         perplexity_before=dense,
@@ -154,6 +156,11 @@ def prune(
         peak_rss_bytes=peak_rss_bytes(),
         versions=installed_versions(),
     )
+
+
+def _converted_to(source: ModelSource) -> str | None:
+    own_code = source.own_code
+    return own_code.model.twin.model_type if own_code is not None and not own_code.in_place else None
 
 
 def _held_out_perplexity(model: LayeredModel, windows: Tensor, meter: Meter) -> float | None:

@@ -41,18 +41,14 @@ class Stream:
 
     tokens: Tensor
     hidden: Tensor
-    calls: list["Call"]
+    calls: list[Call]
     sequence_first: bool
 
     def run(self, layer: nn.Module, index: int, hidden: Tensor | None = None) -> Tensor:
         """Run decoder layer `index` on the hidden states, or on others of the same shape."""
         hidden, call = self.hidden if hidden is None else hidden, self.calls[index]
-        output = layer(self._turn(hidden), *call.positional, **call.by_name)
-        return self._turn(output[0] if isinstance(output, tuple) else output)
-
-    def _turn(self, hidden: Tensor) -> Tensor:
-        """Between windows first, as here, and the order of the layers."""
-        return hidden.transpose(0, 1).contiguous() if self.sequence_first else hidden
+        output = layer(_turn(hidden, self.sequence_first), *call.positional, **call.by_name)
+        return _turn(output[0] if isinstance(output, tuple) else output, self.sequence_first)
 
 
 class LayeredModel(Protocol):
@@ -148,13 +144,14 @@ class ResidentModel:
 
         with self._layers_doing(record):
             self.model.base_model(input_ids=tokens, use_cache=False)
-        return Stream(tokens, self._turn(inputs[0]), calls, self.family.sequence_first)
+        sequence_first = self.family.sequence_first
+        return Stream(tokens, _turn(inputs[0], sequence_first), calls, sequence_first)
 
     def logits(self, hidden: Tensor) -> Tensor:
         flat = hidden.reshape(1, -1, hidden.shape[-1])
 
         def inject(*_: Any, **__: Any) -> Tensor:
-            return self._turn(flat)
+            return _turn(flat, self.family.sequence_first)
 
         # The model's own forward behind its layers: final norm, head, and whatever a family does to its logits.
         with self._layers_doing(inject):
@@ -162,10 +159,6 @@ class ResidentModel:
             placeholder = torch.zeros(flat.shape[1], 1, dtype=torch.long, device=self.device)
             logits: Tensor = self.model(input_ids=placeholder, use_cache=False).logits
         return logits
-
-    def _turn(self, hidden: Tensor) -> Tensor:
-        """Between windows first and the order of the layers."""
-        return hidden.transpose(0, 1) if self.family.sequence_first else hidden
 
     @contextmanager
     def _layers_doing(self, forward: Callable[..., Tensor]) -> Iterator[None]:
@@ -183,6 +176,11 @@ class ResidentModel:
         finally:
             for layer in layers:
                 layer.__dict__.pop("forward", None)
+
+
+def _turn(hidden: Tensor, sequence_first: bool) -> Tensor:
+    """Between windows first, as in a `Stream`, and the order of the decoder layers."""
+    return hidden.transpose(0, 1).contiguous() if sequence_first else hidden
 
 
 def batches(windows: Tensor, device: torch.device) -> Iterator[Tensor]:
