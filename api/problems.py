@@ -129,6 +129,8 @@ RECIPE_ERRORS: tuple[type[RecipeError], ...] = (
     errors.UnusablePathError,
     errors.NotCausalLanguageModelError,
     errors.UnsupportedFamilyError,
+    errors.UntrustedCodeError,
+    errors.NoRemoteCodeError,
     errors.CutTooSmallError,
     errors.UnclearCutError,
     errors.ContradictoryOptionsError,

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from pruning_core.model_code import TRUST_SETTING, parse_trusted
+
 Model = Annotated[str, typer.Argument(help="A Hub id, a checkpoint's folder, or a GGUF file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Url = Annotated[
@@ -107,7 +109,28 @@ Leaders = Annotated[
     typer.Option(help="depth: candidates that are healed before one is chosen.", show_default="3"),
 ]
 Dtype = Annotated[str, typer.Option(help="auto (the checkpoint's), float32, bfloat16 or float16.")]
+TrustedCode = Annotated[
+    str,
+    typer.Option(
+        "--trusted-code",
+        envvar=TRUST_SETTING,
+        help="Models whose own code may run, as owner/name@commit or /folder@digest, separated by commas.",
+    ),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]
+
+
+class CodeWay(StrEnum):
+    NATIVE = "native"
+    IN_PLACE = "in_place"
+
+
+RemoteCode = Annotated[
+    CodeWay,
+    typer.Option(
+        help="A model with code of its own: native converts it, in_place runs its code and keeps it."
+    ),
+]
 
 
 class Method(StrEnum):
@@ -145,6 +168,7 @@ def request(
     heal: Heal = None,
     leaders: Leaders = None,
     dtype: Dtype = "auto",
+    remote_code: RemoteCode = CodeWay.NATIVE,
 ) -> dict[str, Any]:
     """Put the options together as the body of POST /jobs; what was not given is left out."""
     given = {
@@ -180,6 +204,7 @@ def request(
             "samples": evaluation_samples,
         },
         "dtype": dtype,
+        "remote_code": remote_code.value,
     }
     asked = {"ratio": ratio, "ratio_of": ratio_of}
     return body | {name: value for name, value in asked.items() if value is not None}
@@ -191,6 +216,14 @@ def _layers(text: str) -> list[int]:
     except ValueError as error:
         reason = f"{text!r} is not a list of layers, such as 12,13,14"
         raise typer.BadParameter(reason, param_hint="--remove-layers") from error
+
+
+def trusted(text: str) -> tuple[str, ...]:
+    """Read --trusted-code."""
+    try:
+        return parse_trusted(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--trusted-code") from error
 
 
 def takes_request(command: Callable[..., None]) -> Callable[..., None]:

@@ -13,10 +13,9 @@ from pruning_core import parse_recipe
 from pruning_core.errors import RecipeError
 from pruning_core.estimate import estimate as estimate_recipe
 from pruning_core.events import DenseMeasured, Event, PerplexityPoint, Progress, StageStarted
-from pruning_core.model_source import find_model
-from pruning_core.models.registry import describe
 from pruning_core.preflight import Preflight
 from pruning_core.recipe import EvaluationText, ModelReference
+from pruning_core.subject import find_subject
 
 
 @options.takes_request
@@ -24,11 +23,12 @@ def prune(
     body: dict[str, Any],
     output: Annotated[Path, typer.Option(help="Folder for the checkpoint; new or empty.")],
     device: options.Device = "auto",
+    trusted_code: options.TrustedCode = "",
     as_json: options.AsJson = False,
 ) -> None:
     """Prune a model in this process and write the checkpoint to a folder."""
     with explaining_errors():
-        recipe = parse_recipe(body)
+        recipe, trusted = parse_recipe(body), options.trusted(trusted_code)
         if recipe.method == "depth" and recipe.options.parallelism > 1:
             raise RecipeError(
                 "options.parallelism",
@@ -37,13 +37,15 @@ def prune(
                 "Leave it out; the answer is the same. Or use `secateur submit`.",
             )
         # Before torch is imported, so that what cannot work is said at once.
-        Preflight(recipe, roots=None).check_texts()
+        Preflight(recipe, roots=None, trusted=trusted).check_texts()
 
         from pruning_core.pruning import prune as prune_recipe
         from registry.card import write_card
 
         with live_progress(visible=not as_json) as bars:
-            result = prune_recipe(recipe, output, device=device, on_event=_Drawing(bars, recipe.method))
+            result = prune_recipe(
+                recipe, output, trusted=trusted, device=device, on_event=_Drawing(bars, recipe.method)
+            )
         write_card(output, result)
     facts: dict[str, Any] = result.model_dump(mode="json")
     facts |= {"output": str(output)}
@@ -79,9 +81,9 @@ def estimate(
         raise typer.BadParameter("give --ratio, or with --method depth --layers instead")
     with explaining_errors():
         if layers is not None:
-            source = find_model(ModelReference(id=options.absolute(model), revision=revision), roots=None)
-            family, config = describe(source.config, model)
-            ratio = layers / config[family.depth_field]
+            reference = ModelReference(id=options.absolute(model), revision=revision)
+            subject = find_subject(reference, "native", roots=None)
+            ratio = layers / subject.config[subject.family.depth_field]
         assert ratio is not None  # noqa: S101  one of the two was given
         body = options.request(
             model=model,
@@ -115,7 +117,9 @@ def evaluate(
     samples: Annotated[int | None, typer.Option(help="Only the first windows; all by default.")] = None,
     revision: options.Revision = None,
     dtype: options.Dtype = "auto",
+    remote_code: options.RemoteCode = options.CodeWay.NATIVE,
     device: options.Device = "auto",
+    trusted_code: options.TrustedCode = "",
     as_json: options.AsJson = False,
 ) -> None:
     """Measure a model's perplexity."""
@@ -129,7 +133,13 @@ def evaluate(
 
         with live_progress(visible=not as_json) as bars:
             result = evaluate_model(
-                reference, asked, dtype=dtype, device=device, on_event=_Drawing(bars, "evaluate")
+                reference,
+                asked,
+                dtype=dtype,
+                device=device,
+                remote_code="in_place" if remote_code is options.CodeWay.IN_PLACE else "native",
+                trusted=options.trusted(trusted_code),
+                on_event=_Drawing(bars, "evaluate"),
             )
     if as_json:
         print_json(result.model_dump(mode="json"))

@@ -7,6 +7,8 @@ from platformdirs import user_data_path
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from pruning_core.model_code import parse_trusted
+
 
 class Settings(BaseSettings):
     """Settings of the API, the worker and the reconciler.
@@ -32,6 +34,10 @@ class Settings(BaseSettings):
         default=(),
         description="Folders that jobs may read models and texts from, separated by ':'",
     )
+    trusted_remote_code: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Models whose own code may run, as owner/name@commit or /folder@digest, separated by ','",
+    )
     device: str = Field(default="auto", description="Where the worker prunes: auto, cpu, cuda, cuda:1, …")
     lease_seconds: float = Field(
         default=60, gt=0, description="A worker silent for this long has lost its job"
@@ -53,6 +59,11 @@ class Settings(BaseSettings):
     @classmethod
     def _split_roots(cls, value: object) -> object:
         return [part for part in value.split(":") if part] if isinstance(value, str) else value
+
+    @field_validator("trusted_remote_code", mode="before")
+    @classmethod
+    def _split_trusted(cls, value: object) -> object:
+        return parse_trusted(value) if isinstance(value, str) else value
 
     @property
     def registry_root(self) -> Path:

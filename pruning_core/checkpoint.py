@@ -7,6 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
+from pruning_core import published_checkpoint
 from pruning_core.finiteness import require_finite_weights
 from pruning_core.model_source import ModelSource
 
@@ -14,7 +15,11 @@ SHARD_SIZE = "5GB"
 
 
 def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source.location, **_where(source))
+    if source.own_code is not None:
+        return published_checkpoint.load_tokenizer(source, source.own_code)
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+        source.location, trust_remote_code=False, **_where(source)
+    )
     return tokenizer
 
 
@@ -23,22 +28,45 @@ def load_model(source: ModelSource, dtype: str, device: torch.device) -> PreTrai
 
     Raises:
         BrokenModelError: a weight is not finite.
+        UnreadableModelError: the weights of a model with code of its own are not those it should have.
     """
     logging.disable_progress_bar()
     # transformers' decorated `to` is typed as if it took another model.
-    model: Any = AutoModelForCausalLM.from_pretrained(
-        source.location, dtype=dtype, trust_remote_code=False, **_where(source)
-    )
+    model: Any
+    if source.own_code is not None:
+        model = published_checkpoint.load_model(source, source.own_code, dtype)
+    else:
+        model = AutoModelForCausalLM.from_pretrained(
+            source.location, dtype=dtype, trust_remote_code=False, **_where(source)
+        )
     require_finite_weights(model)
     moved: PreTrainedModel = model.to(device)
     return moved
 
 
-def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Write a checkpoint that plain `from_pretrained` loads: weights, config, generation config, tokenizer."""
+def count_parameters(source: ModelSource, model: PreTrainedModel) -> int:
+    """Count the parameters of a model loaded from `source`, tied weights once."""
+    if source.own_code is not None:
+        return published_checkpoint.count_parameters(model, source.own_code)
+    total: int = model.num_parameters()
+    return total
+
+
+def save(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    source: ModelSource | None = None,
+) -> None:
+    """Write a checkpoint that plain `from_pretrained` loads: weights, config, generation config, tokenizer.
+
+    With it goes the code that the model was loaded by, if `source` says that it was its own.
+    """
     _forget_gguf(model)
     model.save_pretrained(folder, max_shard_size=SHARD_SIZE)
     tokenizer.save_pretrained(folder)
+    if source is not None and source.own_code is not None and source.own_code.in_place:
+        published_checkpoint.keep_code(source, source.own_code, model, folder)
 
 
 def _forget_gguf(model: Any) -> None:

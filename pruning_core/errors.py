@@ -63,6 +63,16 @@ class UnsupportedFamilyError(RecipeError):
     title = "The model family is not supported"
 
 
+class UntrustedCodeError(RecipeError):
+    slug = "untrusted-code"
+    title = "The model's own code may not be run"
+
+
+class NoRemoteCodeError(RecipeError):
+    slug = "no-remote-code"
+    title = "The model has no code of its own to run"
+
+
 class CutTooSmallError(RecipeError):
     slug = "cut-too-small"
     title = "The cut would remove nothing"

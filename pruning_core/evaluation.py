@@ -8,16 +8,16 @@ from pruning_core import checkpoint
 from pruning_core.calibration import evaluation_windows
 from pruning_core.devices import find_device
 from pruning_core.events import OnEvent, StageStarted, ignore
-from pruning_core.model_source import find_model
-from pruning_core.models.registry import describe
+from pruning_core.model_code import Trusted
 from pruning_core.paths import Roots
 from pruning_core.perplexity import mean_loss, perplexity_of
 from pruning_core.preflight import require_positions
 from pruning_core.progress import CostModel, Meter
 from pruning_core.provenance import peak_rss_bytes
-from pruning_core.recipe import EvaluationText, ModelReference
+from pruning_core.recipe import EvaluationText, ModelReference, RemoteCode
 from pruning_core.result import TextUsed
 from pruning_core.streaming import ResidentModel
+from pruning_core.subject import find_subject
 from pruning_core.text_source import find_text
 
 
@@ -40,7 +40,9 @@ def evaluate(
     *,
     dtype: str = "auto",
     device: str = "auto",
+    remote_code: RemoteCode = "native",
     roots: Roots = None,
+    trusted: Trusted = (),
     on_event: OnEvent = ignore,
 ) -> EvaluationResult:
     """Measure the perplexity of a model.
@@ -50,7 +52,9 @@ def evaluate(
         text: on what, in windows of what length.
         dtype: `auto` for the checkpoint's own.
         device: `auto`, `cpu`, `cuda`, …
+        remote_code: what to do with a model's own code.
         roots: folders that local paths must lie under; None for anywhere.
+        trusted: whose own code may run, see `pruning_core.model_code`.
         on_event: called with `StageStarted` and `Progress` events.
 
     Raises:
@@ -59,8 +63,8 @@ def evaluate(
     """
     started = time.monotonic()
     where = find_device(device)
-    source = find_model(model, roots)
-    family, config = describe(source.config, model.id)
+    subject = find_subject(model, remote_code, roots=roots, trusted=trusted)
+    source, family, config = subject.source, subject.family, subject.config
     require_positions("evaluation", text.sequence_length, config)
     prepared = evaluation_windows(
         text,
@@ -76,7 +80,7 @@ def evaluate(
     return EvaluationResult(
         model=source.reference,
         perplexity=perplexity_of(mean_loss(layered, prepared.windows, meter), "the model"),
-        parameters=loaded.num_parameters(),
+        parameters=checkpoint.count_parameters(source, loaded),
         text=prepared.used,
         dtype=str(loaded.dtype).removeprefix("torch."),
         device=str(where),

@@ -1,8 +1,9 @@
-"""What is asked of the Hugging Face Hub before a job starts: small files, quick answers."""
+"""What is asked of the Hugging Face Hub: before a job starts small files and quick answers, then whole checkpoints."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from huggingface_hub import HfApi, hf_hub_download
+from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
@@ -87,6 +88,32 @@ def model_file(reference: ModelReference, filename: str, *, cached_only: bool) -
         return None
     except UNREACHABLE as error:
         raise unreachable("model", reference.id) from error
+
+
+def model_folder(reference: ModelReference, patterns: Sequence[str]) -> Path:
+    """Fetch those files of a model repository whose names match, and give the folder they are in.
+
+    Raises:
+        UnreachableHubError: the Hub does not answer, and there is nothing of this revision in the local cache.
+    """
+
+    def fetch(*, cached_only: bool) -> Path:
+        return Path(
+            snapshot_download(
+                reference.id,
+                revision=reference.revision,
+                allow_patterns=list(patterns),
+                local_files_only=cached_only,
+            )
+        )
+
+    try:
+        return fetch(cached_only=False)
+    except UNREACHABLE as error:
+        try:
+            return fetch(cached_only=True)
+        except LocalEntryNotFoundError:
+            raise unreachable("model", reference.id) from error
 
 
 def require_dataset(field: str, name: str, repository: str) -> None:

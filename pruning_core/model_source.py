@@ -9,8 +9,30 @@ from typing import Any
 from pruning_core import hub
 from pruning_core.errors import UnknownModelError, UnreadableModelError
 from pruning_core.gguf_header import read_gguf_config
+from pruning_core.model_code import ModelCode
+from pruning_core.models.description import Config
 from pruning_core.paths import Roots, allowed_path, is_file, looks_local
 from pruning_core.recipe import ModelReference
+from pruning_core.twins.description import PublishedModel
+
+
+@dataclass(frozen=True)
+class OwnCode:
+    """What is to be done with a model whose code is in its repository.
+
+    Attributes:
+        model: how it is described.
+        config: its config, with the defaults of its configuration class filled in.
+        in_place: whether its code runs, and goes with the pruned checkpoint; otherwise it is converted to its twin.
+        trusted: whether the operator allows its code to run.
+        files: the code of a local folder, as it was when `trusted` was decided; a Hub commit cannot change.
+    """
+
+    model: PublishedModel
+    config: Config
+    in_place: bool
+    trusted: bool
+    files: ModelCode | None
 
 
 @dataclass(frozen=True)
@@ -23,6 +45,7 @@ class ModelSource:
         gguf_file: the file inside `location`, when that is what was named.
         config: the checkpoint's config, as stored.
         tokenizer_file: its `tokenizer.json`, when it has one.
+        own_code: how its own code is dealt with; None where transformers has the code.
     """
 
     reference: ModelReference
@@ -30,6 +53,23 @@ class ModelSource:
     gguf_file: str | None
     config: Mapping[str, Any]
     tokenizer_file: Path | None
+    own_code: OwnCode | None = None
+
+    @property
+    def folder(self) -> Path | None:
+        """Where its files are; None on the Hub."""
+        return Path(self.location) if looks_local(self.reference.id) else None
+
+    def small_file(self, name: str) -> Path | None:
+        """Find a small file of a folder or a Hub repository; None when it has no such file.
+
+        Raises:
+            UnreachableHubError: the Hub does not answer, and the file is not in the local cache.
+        """
+        if self.folder is not None:
+            file = self.folder / name
+            return file if is_file(file) else None
+        return hub.model_file(self.reference, name, cached_only=False)
 
 
 def find_model(reference: ModelReference, roots: Roots) -> ModelSource:

@@ -6,6 +6,7 @@ from typing import NoReturn
 
 from pydantic import BaseModel
 
+from pruning_core.depth.cuts import consecutive_cuts, name_layers
 from pruning_core.errors import CutTooLargeError, CutTooSmallError, UnclearCutError, UnusableLayersError
 from pruning_core.models.description import Config, Family, ParameterCount
 from pruning_core.recipe import DepthRecipe, OsscarRecipe, Recipe
@@ -15,7 +16,10 @@ MINIMUM_WIDTH = 128
 
 
 class Plan(BaseModel):
-    """Sizes before and after; parameters count tied weights once."""
+    """Sizes before and after; parameters count tied weights once.
+
+    Where decoder layers differ and a search is to find those that go, they count as what most layers are.
+    """
 
     layers_before: int
     layers_after: int
@@ -33,15 +37,18 @@ def plan(recipe: Recipe, family: Family, config: Config) -> Plan:
         CutTooSmallError: nothing would be removed.
         CutTooLargeError: fewer than one layer or `MINIMUM_WIDTH` channels would stay.
         UnclearCutError: neither a ratio nor layers, or a ratio that is not that of the layers.
-        UnusableLayersError: layers that are not there, that are named twice, or that are all there are.
+        UnusableLayersError: layers that are not there, that are named twice, that are all there are, or without which
+            no config of the family can say what the model is.
     """
     layers, width = config[family.depth_field], config[family.width_field]
     count = family.count(config)
     if isinstance(recipe, OsscarRecipe):
         kept_layers, kept_width = layers, _kept_width(recipe, width, layers, count)
+        count_after = count
     else:
         kept_layers, kept_width = layers - _removed_layers(recipe, layers, width, count), width
-    before, after = count.total(layers, width), count.total(kept_layers, kept_width)
+        count_after = _count_without(recipe, family, config, layers - kept_layers)
+    before, after = count.total(layers, width), count_after.total(kept_layers, kept_width)
     return Plan(
         layers_before=layers,
         layers_after=kept_layers,
@@ -125,6 +132,30 @@ def _removed_layers(recipe: DepthRecipe, layers: int, width: int, count: Paramet
             "Leave the ratio out, or name as many layers.",
         )
     return removed
+
+
+def _count_without(recipe: DepthRecipe, family: Family, config: Config, removed: int) -> ParameterCount:
+    """Count the model without the named layers, or as it is where layers are searched."""
+    named, layers = recipe.options.layers, config[family.depth_field]
+    if named is not None:
+        changed = family.without(config, named)
+        if changed is None:
+            raise UnusableLayersError(
+                "options.layers",
+                list(named),
+                f"its config cannot say which layers have experts once {name_layers(sorted(named))} are gone.",
+                "Name others, or leave remote_code out.",
+            )
+        return family.count({**config, family.depth_field: layers - removed, **changed})
+    length = removed if recipe.options.selection == "consecutive" else 1
+    if any(family.without(config, cut) is None for cut in consecutive_cuts(layers, length)):
+        raise UnusableLayersError(
+            "options.layers",
+            None,
+            "its config cannot say which layers have experts once any others are gone.",
+            "Name the layers, or leave remote_code out.",
+        )
+    return family.count(config)
 
 
 def _require_usable(named: Sequence[int], layers: int) -> None:

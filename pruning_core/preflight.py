@@ -6,14 +6,16 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from pruning_core.contradictions import require_agreement
-from pruning_core.errors import SequenceTooLongError, UnreadableModelError
-from pruning_core.model_source import ModelSource, find_model
+from pruning_core.errors import SequenceTooLongError, UnreadableModelError, UnsupportedFamilyError
+from pruning_core.model_code import Trusted
+from pruning_core.model_source import ModelSource
 from pruning_core.models.description import Config, Family
-from pruning_core.models.registry import describe
 from pruning_core.paths import Roots
 from pruning_core.planning import Plan, plan
-from pruning_core.recipe import Recipe
+from pruning_core.recipe import OsscarRecipe, Recipe
+from pruning_core.subject import find_subject
 from pruning_core.text_source import TextSource, find_text
+from pruning_core.tokenizer_source import require_tokenizer
 from pruning_core.windows import require_calibration_tokens, require_windows
 
 GENEROUS_CHARACTERS_PER_TOKEN = 8
@@ -32,23 +34,24 @@ class Preflight:
         evaluation: the text that measures.
     """
 
-    def __init__(self, recipe: Recipe, roots: Roots) -> None:
+    def __init__(self, recipe: Recipe, roots: Roots, trusted: Trusted = ()) -> None:
         """Check `recipe`.
 
         Args:
             recipe: what is asked.
             roots: the folders that may be read; None for all.
+            trusted: whose own code may run, see `pruning_core.model_code`.
 
         Raises:
             RecipeError: the first thing found wrong, see `pruning_core.errors`.
         """
         require_agreement(recipe)
-        self.source: ModelSource = find_model(recipe.model, roots)
+        subject = find_subject(recipe.model, recipe.remote_code, roots=roots, trusted=trusted)
+        self.source: ModelSource = subject.source
         self.recipe = recipe.model_copy(update={"model": self.source.reference})
-        self.family: Family
-        self.config: Config
-        self.family, self.config = describe(self.source.config, recipe.model.id)
-        require_sizes(self.family, self.config, recipe.model.id)
+        self.family: Family = subject.family
+        self.config: Config = subject.config
+        self._require_method()
         require_calibration_tokens(recipe.calibration.samples, recipe.calibration.sequence_length)
         self.plan: Plan = plan(recipe, self.family, self.config)
         if self.recipe.ratio is None:
@@ -64,7 +67,7 @@ class Preflight:
         require_positions("evaluation", recipe.evaluation.sequence_length, self.config)
 
     def check_texts(self) -> None:
-        """Check that the texts answer and are long enough.
+        """Check that the texts answer and are long enough, and that the model's tokenizer can be had.
 
         The tokens are counted when the model has a `tokenizer.json`; otherwise only a text that must be too short,
         having fewer bytes than the tokens asked for, is refused here.
@@ -72,10 +75,26 @@ class Preflight:
         Raises:
             UnreachableHubError: a Hub dataset does not answer.
             TextTooShortError: too few tokens for the windows asked for.
+            UntrustedCodeError: the tokenizer is code that may not run.
+            UnreadableModelError: there is no tokenizer.
         """
+        require_tokenizer(self.source)
         calibration, evaluation = self.recipe.calibration, self.recipe.evaluation
         self._check_text("calibration", self.calibration, calibration.samples, calibration.sequence_length)
         self._check_text("evaluation", self.evaluation, evaluation.samples or 1, evaluation.sequence_length)
+
+    def _require_method(self) -> None:
+        own_code = self.source.own_code
+        if not isinstance(self.recipe, OsscarRecipe) or own_code is None or not own_code.in_place:
+            return
+        if own_code.model.undescribed_experts:
+            raise UnsupportedFamilyError(
+                "method",
+                self.recipe.method,
+                f"the experts of {own_code.model.family.name} cannot be narrowed in place.",
+                f"Leave remote_code out, and they are narrowed as {own_code.model.twin.model_type}'s; "
+                "or ask for method depth.",
+            )
 
     def _check_text(self, field: str, text: TextSource, samples: int, sequence_length: int) -> None:
         text.check()
@@ -105,26 +124,6 @@ class Preflight:
                 f"its tokenizer.json cannot be read ({broken}).",
                 "Repair it, or name another checkpoint.",
             ) from broken
-
-
-def require_sizes(family: Family, config: Config, model: str) -> None:
-    """Refuse a config without the sizes that planning computes with.
-
-    Raises:
-        UnreadableModelError: with the one that is missing, or is no number.
-    """
-    sizes = ("hidden_size", "num_attention_heads", "vocab_size", "max_position_embeddings")
-    for name in (family.depth_field, family.width_field, *sizes):
-        value = config.get(name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise UnreadableModelError(
-                "model",
-                model,
-                f"its config has no {name}."
-                if value is None
-                else f"its config says {name} = {value!r}, which must be a whole number above 0.",
-                "Repair the config, or name another checkpoint.",
-            )
 
 
 def require_positions(field: str, sequence_length: int, config: Config) -> None:

@@ -21,6 +21,8 @@ from pruning_core.events import (
     ignore,
 )
 from pruning_core.memory import find_shelf
+from pruning_core.model_code import Trusted
+from pruning_core.model_source import ModelSource
 from pruning_core.osscar.probe import NO_PROBE, plan_probe
 from pruning_core.osscar.width import prune_width, width_cost
 from pruning_core.paths import Roots
@@ -39,6 +41,7 @@ def prune(
     output: Path,
     *,
     roots: Roots = None,
+    trusted: Trusted = (),
     device: str = "auto",
     scratch: Path | None = None,
     on_event: OnEvent = ignore,
@@ -50,6 +53,7 @@ def prune(
         recipe: what to prune, how, and on which text.
         output: the checkpoint's folder; must not exist, or be empty.
         roots: folders that local paths must lie under; None for anywhere.
+        trusted: whose own code may run, see `pruning_core.model_code`.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, …
         scratch: folder for files that last as long as the job; None for the system's folder of temporary ones.
         on_event: called, on this thread, with each `events.Event`.
@@ -67,7 +71,7 @@ def prune(
     if output.exists() and any(output.iterdir()):
         raise OutputExistsError("output", str(output), "this folder is not empty.", "Name a new folder.")
     where = find_device(device)
-    ready = Preflight(recipe, roots)
+    ready = Preflight(recipe, roots, trusted)
     recipe = ready.recipe
 
     shelf = find_shelf(ready, where, scratch)
@@ -78,7 +82,7 @@ def prune(
     evaluation = evaluation_windows(recipe.evaluation, ready.evaluation, tokenizer)
     loaded = checkpoint.load_model(ready.source, recipe.dtype, where)
     model = ResidentModel(loaded, ready.family)
-    parameters_before = loaded.num_parameters()
+    parameters_before = checkpoint.count_parameters(ready.source, loaded)
     dtype = str(loaded.dtype).removeprefix("torch.")
 
     search_windows, repair_windows = _split(recipe, calibration.windows)
@@ -138,15 +142,16 @@ def prune(
             windows=len(calibration.held_out),
         )
         on_event(HeldOutMeasured(**held_out.model_dump()))
-    checkpoint.save(loaded, tokenizer, output)
+    checkpoint.save(loaded, tokenizer, output, ready.source)
     return PruneResult(
         recipe=recipe,
+        converted_to=_converted_to(ready.source),
         plan=ready.plan,
         removed_layers=list(depth.removed),
         perplexity_before=dense,
         perplexity_after=pruned,
         parameters_before=parameters_before,
-        parameters_after=loaded.num_parameters(),
+        parameters_after=checkpoint.count_parameters(ready.source, loaded),
         dtype=dtype,
         device=str(where),
         hidden_states=shelf.placement,
@@ -161,6 +166,11 @@ def prune(
         peak_rss_bytes=peak_rss_bytes(),
         versions=installed_versions(),
     )
+
+
+def _converted_to(source: ModelSource) -> str | None:
+    own_code = source.own_code
+    return own_code.model.twin.model_type if own_code is not None and not own_code.in_place else None
 
 
 def _held_out_perplexity(model: LayeredModel, windows: Tensor, meter: Meter) -> float | None:

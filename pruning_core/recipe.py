@@ -184,6 +184,9 @@ Ratio = Annotated[
 ]
 
 
+RemoteCode = Literal["native", "in_place"]
+
+
 class _CommonRecipe(Strict):
     model: ModelReference
     ratio: Ratio | None = None
@@ -191,6 +194,12 @@ class _CommonRecipe(Strict):
     evaluation: EvaluationText = EvaluationText()
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto", description="Of weights and activations; `auto` is the checkpoint's own"
+    )
+
+    remote_code: RemoteCode = Field(
+        default="native",
+        description="For a model whose code is in its repository: convert it to the family of transformers that "
+        "computes the same, or run that code, where the operator trusts it, and keep it",
     )
 
     @field_validator("model", mode="before")

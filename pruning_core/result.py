@@ -59,11 +59,12 @@ class PruneResult(BaseModel):
     """The outcome of `pruning_core.prune`. Parameters count tied weights once; perplexities are in `dtype`.
 
     `hidden_states` is where those of the calibration rested. `vocabulary_windows` of random tokens calibrated beside
-    the text's. `held_out` is None where the whole text
-    calibrates.
+    the text's. `held_out` is None where the whole text calibrates. `converted_to` is the native family of a model whose
+    own code was not run.
     """
 
     recipe: OsscarRecipe | DepthRecipe
+    converted_to: str | None
     plan: Plan
     removed_layers: list[int]
     perplexity_before: float

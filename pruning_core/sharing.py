@@ -11,6 +11,7 @@ from pruning_core.devices import find_device
 from pruning_core.errors import OtherConditionsError
 from pruning_core.events import ignore
 from pruning_core.memory import find_shelf
+from pruning_core.model_code import Trusted
 from pruning_core.paths import Roots
 from pruning_core.preflight import Preflight
 from pruning_core.progress import CostModel, Meter
@@ -24,6 +25,7 @@ def score_share(
     conditions: Conditions,
     *,
     roots: Roots = None,
+    trusted: Trusted = (),
     device: str = "auto",
 ) -> Tensor:
     """Score a share of the search that `prune` does with the same recipe.
@@ -33,6 +35,7 @@ def score_share(
         share: what it asks for.
         conditions: its own.
         roots: folders that local paths must lie under; None for anywhere.
+        trusted: whose own code may run, see `pruning_core.model_code`.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, …
 
     Returns:
@@ -44,7 +47,7 @@ def score_share(
         BrokenModelError: a weight is not finite.
     """
     where = find_device(device)
-    ready = Preflight(recipe, roots)
+    ready = Preflight(recipe, roots, trusted)
     # A share takes no more than the job it is of.
     find_shelf(ready, where, folder=None)
     text = calibration_windows(

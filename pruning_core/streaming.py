@@ -36,18 +36,19 @@ class Stream:
         tokens: [windows, positions], the token ids.
         hidden: [windows, positions, hidden size], the input of the next decoder layer.
         calls: for each decoder layer, what the model gives it beside them (masks, rotary embeddings).
+        sequence_first: whether the layers take [positions, windows, hidden size].
     """
 
     tokens: Tensor
     hidden: Tensor
     calls: list[Call]
+    sequence_first: bool
 
     def run(self, layer: nn.Module, index: int, hidden: Tensor | None = None) -> Tensor:
         """Run decoder layer `index` on the hidden states, or on others of the same shape."""
-        call = self.calls[index]
-        output = layer(self.hidden if hidden is None else hidden, *call.positional, **call.by_name)
-        hidden_states: Tensor = output[0] if isinstance(output, tuple) else output
-        return hidden_states
+        hidden, call = self.hidden if hidden is None else hidden, self.calls[index]
+        output = layer(_turn(hidden, self.sequence_first), *call.positional, **call.by_name)
+        return _turn(output[0] if isinstance(output, tuple) else output, self.sequence_first)
 
 
 class LayeredModel(Protocol):
@@ -126,6 +127,10 @@ class ResidentModel:
     def remove(self, indices: Collection[int]) -> None:
         kept = [layer for index, layer in enumerate(self._layers) if index not in indices]
         setattr(self._parent, self._list_name, nn.ModuleList(kept))
+        for module in self.model.modules():
+            # ChatGLM's loop over its layers goes by a count of its own.
+            if hasattr(module, self.family.depth_field):
+                setattr(module, self.family.depth_field, len(kept))
 
     def embed(self, tokens: Tensor) -> Stream:
         tokens = tokens.to(self.device)
@@ -139,13 +144,14 @@ class ResidentModel:
 
         with self._layers_doing(record):
             self.model.base_model(input_ids=tokens, use_cache=False)
-        return Stream(tokens, inputs[0], calls)
+        sequence_first = self.family.sequence_first
+        return Stream(tokens, _turn(inputs[0], sequence_first), calls, sequence_first)
 
     def logits(self, hidden: Tensor) -> Tensor:
         flat = hidden.reshape(1, -1, hidden.shape[-1])
 
         def inject(*_: Any, **__: Any) -> Tensor:
-            return flat
+            return _turn(flat, self.family.sequence_first)
 
         # The model's own forward behind its layers: final norm, head, and whatever a family does to its logits.
         with self._layers_doing(inject):
@@ -170,6 +176,11 @@ class ResidentModel:
         finally:
             for layer in layers:
                 layer.__dict__.pop("forward", None)
+
+
+def _turn(hidden: Tensor, sequence_first: bool) -> Tensor:
+    """Between windows first, as in a `Stream`, and the order of the decoder layers."""
+    return hidden.transpose(0, 1).contiguous() if sequence_first else hidden
 
 
 def batches(windows: Tensor, device: torch.device) -> Iterator[Tensor]:

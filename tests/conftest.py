@@ -25,6 +25,16 @@ pytest_plugins = ["tests.support_table"]
 _numbers = count(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def code_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep copies of models' own code, which transformers makes to import it, out of the user's cache."""
+    folder = str(tmp_path_factory.mktemp("modules"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", folder)
+        patch.setenv("HF_MODULES_CACHE", folder)
+        yield
+
+
 class PostgresServer:
     """A running Postgres that hands out databases."""
 

@@ -90,7 +90,11 @@ def make_tiny_qwen2(folder: Path, **changes: Any) -> Path:
 
 def _save(kind: type[PreTrainedModel], config: Any, folder: Path) -> Path:
     torch.manual_seed(0)
-    model = kind(config)
+    return save_checkpoint(kind(config), folder)
+
+
+def save_checkpoint(model: PreTrainedModel, folder: Path) -> Path:
+    """Save a random model whose every layer and bias matters, with a tokenizer."""
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             # As from_config makes them, layers hardly change what passes through and biases are zero: no test

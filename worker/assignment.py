@@ -14,14 +14,18 @@ class Assignment(BaseModel):
         request: the job's request as stored.
         registry_root: where the checkpoint goes.
         local_roots: folders that the request's local paths must lie under.
+        trusted_remote_code: whose own code may run.
         device: where to prune.
+        scratch: where files go that last as long as the job.
     """
 
     job_id: str
     request: dict[str, Any]
     registry_root: Path
     local_roots: list[Path]
+    trusted_remote_code: list[str]
     device: str
+    scratch: Path
 
 
 class Work(BaseModel):
@@ -32,11 +36,12 @@ class Work(BaseModel):
 
 
 class ShareAssignment(BaseModel):
-    """One share of another worker's search for one child process; request, folders and device as above."""
+    """One share of another worker's search for one child process; request, folders, trust and device as above."""
 
     request: dict[str, Any]
     work: Work
     local_roots: list[Path]
+    trusted_remote_code: list[str]
     device: str
 
 

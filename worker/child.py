@@ -41,11 +41,14 @@ def main() -> None:
             helpers = Colleagues(parent, recipe.options.parallelism - 1)
         registry = LocalRegistry(assignment.registry_root)
         staged = registry.stage(assignment.job_id)
+        assignment.scratch.mkdir(parents=True, exist_ok=True)
         result = prune(
             recipe,
             staged,
             roots=assignment.local_roots,
+            trusted=assignment.trusted_remote_code,
             device=assignment.device,
+            scratch=assignment.scratch,
             on_event=on_event,
             helpers=helpers,
         )

@@ -29,6 +29,7 @@ def main() -> None:
             share,
             Conditions.model_validate(assignment.work.conditions),
             roots=assignment.local_roots,
+            trusted=assignment.trusted_remote_code,
             device=assignment.device,
         )
     except OtherConditionsError as error:

@@ -58,6 +58,7 @@ def _assign(taken: TakenShare, settings: Settings) -> ShareAssignment:
         request=taken.request,
         work=Work.model_validate(taken.work),
         local_roots=list(settings.local_roots),
+        trusted_remote_code=list(settings.trusted_remote_code),
         device=settings.device,
     )
 

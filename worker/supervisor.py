@@ -72,7 +72,9 @@ def _assign(lease: Lease, settings: Settings) -> Assignment:
         request=lease.request,
         registry_root=settings.registry_root,
         local_roots=list(settings.local_roots),
+        trusted_remote_code=list(settings.trusted_remote_code),
         device=settings.device,
+        scratch=settings.work_root,
     )
 
 

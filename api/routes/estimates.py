@@ -31,4 +31,4 @@ def make_estimate(
     request: Annotated[JobRequest, Body(openapi_examples=JOB_REQUESTS)], settings: ServiceSettings
 ) -> Estimate:
     """Work out channels, layers, parameters and bytes from the model's config alone."""
-    return estimate(Preflight(request, settings.local_roots))
+    return estimate(Preflight(request, settings.local_roots, settings.trusted_remote_code))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pruning_core.depth.cuts import Cut
 from pruning_core.events import LayerHealed
-from pruning_core.models.layer_mlp import mlp_of
+from pruning_core.models.layer_mlp import has_described_mlp, mlp_of
 from pruning_core.perplexity import loss_sum, predictions
 from pruning_core.progress import CostModel, Meter
 from pruning_core.recipe import DepthOptions
@@ -93,7 +93,8 @@ def heal(
     The MLP before a run of removed layers is solved for what brings the residual stream to where the dense model has it
     behind them: ΔW = (AᵀA + λI)⁻¹ Aᵀ(X_dense − X_cut). Those further on are solved for a blend of that with their own
     output, `drift_correction`, because the whole way would follow the calibration text. Each layer is solved on what
-    the healed layers before it give; then its producers are fitted. No shape changes.
+    the healed layers before it give; then its producers are fitted. No shape changes. Layers whose MLP is not described
+    stay as they are.
 
     Args:
         model: the dense model. The layers of the cut stay in place.
@@ -123,7 +124,7 @@ def heal(
                     visitors.follow(layer, passed)
         with model.open(index) as dense:
             layer = dense
-            if step is not None and step.healed:
+            if step is not None and step.healed and has_described_mlp(dense, model.family):
                 layer = dense if keep else copy.deepcopy(dense)
                 healed.append(_heal_layer(layer, step, model, visitors, options))
                 if keep:

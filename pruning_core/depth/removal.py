@@ -4,9 +4,12 @@ from collections.abc import Collection
 
 from pruning_core.streaming import LayeredModel
 
+LAYER_NUMBERS = {"layer_idx": 0, "layer_number": 1}
+"""What decoder layers and their parts call their number, and where they begin to count."""
+
 
 def remove_layers(model: LayeredModel, removed: Collection[int]) -> None:
-    """Remove decoder layers in place: `layer_idx`, the layer count and every per-layer list follow.
+    """Remove decoder layers in place: their numbers, the layer count and every per-layer field of the config follow.
 
     A stale `layer_idx` would address the wrong slot of the KV cache, and a stale per-layer list makes some
     configs refuse to save (Qwen2's `layer_types`).
@@ -18,8 +21,9 @@ def remove_layers(model: LayeredModel, removed: Collection[int]) -> None:
     for index in range(len(model)):
         with model.open(index) as layer:
             for module in layer.modules():
-                if hasattr(module, "layer_idx"):
-                    setattr(module, "layer_idx", index)  # noqa: B010  nn.Module is typed as if it held only modules and tensors
+                for name, first in LAYER_NUMBERS.items():
+                    if hasattr(module, name):
+                        setattr(module, name, first + index)
             model.store(index, layer)
     for name in family.per_layer_lists:
         values = getattr(config, name, None)

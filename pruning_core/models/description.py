@@ -15,7 +15,7 @@ class MlpRoles:
     Attributes:
         producers: linears that compute the intermediate channels; their output rows are channels. What the first gives
             passes the `activation`; what a second gives multiplies that.
-        activation: the module between producers and consumer.
+        activation: the module between producers and consumer, or transformers' name of the function that is there.
         consumer: linear that reads the channels; its input columns are channels.
         fused: how many producers each of those linears is, one's rows behind the other's: 2 for a fused gate and up.
         norm: the norm that what the MLP gives passes before it is added to the residual stream; None if none does.
@@ -61,14 +61,14 @@ def nothing_follows(_config: Config) -> Config:
     return {}
 
 
-def nothing_else(_config: Config, _removed: Collection[int]) -> Mapping[str, Any]:
-    """What removed layers change in a config beside its depth and its per-layer lists: nothing."""
-    return {}
-
-
 def anything_goes(_config: Config) -> str | None:
     """What is wrong with a config of a family all of whose variants are described: nothing."""
     return None
+
+
+def nothing_else(_config: Config, _removed: Collection[int]) -> Mapping[str, Any]:
+    """What removed layers change in a config beside its depth and its per-layer lists: nothing."""
+    return {}
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,7 @@ class Family:
         refusal: why a model with this config cannot be pruned, although its family is described; None if it can.
         without: what the config says instead once these layers are gone, beside depth and per-layer lists; None if no
             config can say it, because layers differ and the fields that tell which is which cannot tell any more.
+        sequence_first: whether decoder layers take [positions, windows, hidden size], as Megatron's do.
         layers_give_tuples: whether the model takes more from a decoder layer than hidden states.
     """
 
@@ -133,4 +134,5 @@ class Family:
     beside: str = ""
     refusal: Callable[[Config], str | None] = anything_goes
     without: Callable[[Config, Collection[int]], Mapping[str, Any] | None] = nothing_else
+    sequence_first: bool = False
     layers_give_tuples: bool = False

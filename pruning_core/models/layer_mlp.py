@@ -80,6 +80,13 @@ class LayerMlp(Protocol):
         """Put changed parts back into the layer."""
 
 
+def has_described_mlp(layer: nn.Module, family: Family) -> bool:
+    """Tell whether `mlp_of` finds an MLP: one of the experts that a model's own code keeps is not described."""
+    names = {name for name, _ in layer.named_modules()}
+    experts = family.experts is not None and family.experts.module in names
+    return experts or names.issuperset((*family.mlp.producers, family.mlp.consumer))
+
+
 def mlp_of(layer: nn.Module, family: Family, config: Any) -> LayerMlp:
     """Find the MLP of a decoder layer of a model with this config."""
     roles = family.mlp
@@ -92,16 +99,17 @@ def mlp_of(layer: nn.Module, family: Family, config: Any) -> LayerMlp:
         if holder is not None:
             chosen: int = getattr(config, family.experts.chosen_field)
             return _Mixture(Experts(holder), junction, chosen)
-    return _Single(MlpChannels(layer, roles), junction, has_family_width=family.experts is None)
+    return _Single(MlpChannels(layer, roles), junction, family)
 
 
 class _Single:
     chosen = 1
 
-    def __init__(self, channels: MlpChannels, junction: Junction, *, has_family_width: bool) -> None:
+    def __init__(self, channels: MlpChannels, junction: Junction, family: Family) -> None:
         self.parts: Sequence[MlpChannels] = [channels]
         self.junction = junction
-        self.has_family_width = has_family_width
+        self.has_family_width = family.experts is None
+        self._sequence_first = family.sequence_first
 
     @contextmanager
     def silenced(self) -> Iterator[list[Heard]]:
@@ -110,7 +118,7 @@ class _Single:
         heard: list[Heard] = []
 
         def hear(inputs: Tensor) -> Tensor:
-            heard.append(Heard(inputs.flatten(0, -2)))
+            heard.append(Heard((inputs.transpose(0, 1) if self._sequence_first else inputs).flatten(0, -2)))
             return _zeros(inputs, first)
 
         doing: dict[nn.Module, Callable[..., Tensor]] = {first.module: hear}

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from transformers.activations import ACT2FN
 
 from pruning_core.models.description import MlpRoles
 from pruning_core.models.projection import Projection
@@ -16,7 +17,8 @@ class MlpChannels:
         """Find the linears by their paths inside `parent`, a decoder layer or what holds an expert's."""
         self.producers = [Projection(parent.get_submodule(path)) for path in roles.producers]
         self.consumer = Projection(parent.get_submodule(roles.consumer))
-        self._activation = parent.get_submodule(roles.activation)
+        named = roles.activation in ACT2FN
+        self._activation = ACT2FN[roles.activation] if named else parent.get_submodule(roles.activation)
         self._fused = roles.fused
 
     @property

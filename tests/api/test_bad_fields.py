@@ -74,10 +74,19 @@ def test_what_has_no_default_is_required(left_out: str, remedy: str, refusing_ap
 @pytest.mark.parametrize(
     ("field", "known"),
     [
-        ("ratios", "model, ratio, calibration, evaluation, dtype, method, ratio_of, options, destination"),
+        (
+            "ratios",
+            "model, ratio, calibration, evaluation, dtype, remote_code, method, ratio_of, options, destination",
+        ),
         # Words that also say where an error was.
-        ("depth", "model, ratio, calibration, evaluation, dtype, method, ratio_of, options, destination"),
-        ("body", "model, ratio, calibration, evaluation, dtype, method, ratio_of, options, destination"),
+        (
+            "depth",
+            "model, ratio, calibration, evaluation, dtype, remote_code, method, ratio_of, options, destination",
+        ),
+        (
+            "body",
+            "model, ratio, calibration, evaluation, dtype, remote_code, method, ratio_of, options, destination",
+        ),
         (
             "options.dampin",
             "refit_damping, drift_correction, vocabulary_share, producer_steps, damping, width_multiple",

@@ -1,44 +1,16 @@
 """Channels, layers and parameters of real models, exactly, from a folder with nothing but a config.json."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.api.conftest import Api, Change, problem_of
+from tests.estimated_models import CONFIGS, ROWS, Row
 
-
-def config(model_type: str, sizes: tuple[int, int, int, int, int, int], **more: Any) -> dict[str, Any]:
-    names = (
-        "hidden_size",
-        "intermediate_size",
-        "num_hidden_layers",
-        "num_attention_heads",
-        "num_key_value_heads",
-        "vocab_size",
-    )
-    return (
-        {"model_type": model_type, "max_position_embeddings": 4096}
-        | dict(zip(names, sizes, strict=True))
-        | more
-    )
-
-
-CONFIGS = {
-    "Llama-2-7b": config("llama", (4096, 11008, 32, 32, 32, 32000)),
-    "Llama-3-8B": config("llama", (4096, 14336, 32, 32, 8, 128256), torch_dtype="bfloat16"),
-    "Llama-2-70b": config("llama", (8192, 28672, 80, 64, 8, 32000)),
-    "Llama-3.1-405B": config("llama", (16384, 53248, 126, 128, 8, 128256)),
-    "Qwen2.5-14B": config("qwen2", (5120, 13824, 48, 40, 8, 152064)),
-}
-PARAMETERS = {
-    "Llama-2-7b": 6_738_415_616,
-    "Llama-3-8B": 8_030_261_248,
-    "Llama-2-70b": 68_976_648_192,
-    "Llama-3.1-405B": 405_853_388_800,
-    "Qwen2.5-14B": 14_770_033_664,
-}
+SECONDS = 2
 
 
 @pytest.fixture
@@ -57,38 +29,21 @@ def estimate(refusing_api: Api, texts: Path) -> Any:
     return ask
 
 
-@pytest.mark.parametrize(
-    ("model", "before", "after", "percent"),
-    [
-        ("Llama-2-7b", 11008, 9856, 6.7224),
-        ("Llama-3-8B", 14336, 12928, 6.8945),
-        ("Qwen2.5-14B", 13824, 12416, 7.0284),
-    ],
-)
-def test_a_tenth_of_the_width(model: str, before: int, after: int, percent: float, estimate: Any) -> None:
-    answer = estimate(model, "osscar", 0.1)
-    assert (answer["intermediate_size_before"], answer["intermediate_size_after"]) == (before, after)
-    assert answer["layers_before"] == answer["layers_after"] == CONFIGS[model]["num_hidden_layers"]
-    assert answer["parameters_before"] == PARAMETERS[model]
-    assert round(100 * answer["removed_share"], 4) == percent
-
-
-@pytest.mark.parametrize(
-    ("model", "removed", "percent"),
-    [
-        ("Llama-2-7b", 3, 9.0103),
-        ("Llama-2-70b", 9, 11.1645),
-        ("Qwen2.5-14B", 5, 9.3185),
-        ("Llama-3.1-405B", 13, 10.2106),
-    ],
-)
-def test_some_of_the_layers(model: str, removed: int, percent: float, estimate: Any) -> None:
-    layers = CONFIGS[model]["num_hidden_layers"]
-    answer = estimate(model, "depth", removed / layers)
-    assert (answer["layers_before"], answer["layers_after"]) == (layers, layers - removed)
-    assert answer["intermediate_size_before"] == answer["intermediate_size_after"]
-    assert answer["parameters_before"] == PARAMETERS[model]
-    assert round(100 * answer["removed_share"], 4) == percent
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.model}-{row.method}")
+def test_the_published_tables_come_out_exactly(row: Row, estimate: Any) -> None:
+    started = time.monotonic()
+    answer = estimate(row.model, row.method, row.ratio)
+    assert time.monotonic() - started < SECONDS
+    what, other = "intermediate_size", "layers"
+    if row.method == "depth":
+        what, other = other, what
+    assert (answer[f"{what}_before"], answer[f"{what}_after"]) == (row.before, row.after)
+    assert answer[f"{other}_before"] == answer[f"{other}_after"]
+    assert answer["parameters_before"] == row.parameters
+    assert round(100 * answer["removed_share"], 4) == row.percent
+    removed = answer["parameters_before"] - answer["parameters_after"]
+    assert answer["removed_share"] == removed / answer["parameters_before"]
+    assert 0 < answer["result_bytes"] <= answer["disk_bytes"] < answer["peak_device_bytes"]
 
 
 def test_bytes_follow_the_checkpoints_dtype_and_the_one_asked_for(estimate: Any, refusing_api: Api) -> None:

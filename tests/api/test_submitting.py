@@ -27,6 +27,7 @@ def test_a_job_is_answered_with_its_place_and_all_defaults_filled_in(
         "ratio": 0.5,
         "ratio_of": "channels",
         "dtype": "auto",
+        "remote_code": "native",
         "options": {
             "damping": 0.001,
             "refit_damping": None,

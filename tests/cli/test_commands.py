@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.estimated_models import CONFIGS, ROWS
 from tests.running_service import Service
 
 TEXT = ["--calibration", "builtin", "--samples", "8", "--sequence-length", "64"]
@@ -102,27 +103,26 @@ def test_what_cannot_work_is_one_sentence_and_exit_code_2(tiny_llama: Path, tmp_
 
 
 @pytest.mark.parametrize(
-    ("arguments", "share"),
+    ("model", "arguments", "share"),
     [
-        (["--method", "osscar", "--ratio", "0.1"], 0.067224),
-        (["--method", "depth", "--layers", "3"], 0.090103),
+        ("Llama-2-7b", ["--method", "osscar", "--ratio", "0.1"], 0.067224),
+        ("Llama-2-7b", ["--method", "depth", "--layers", "3"], 0.090103),
+        ("chatglm3-6b", ["--method", "osscar", "--ratio", "0.1"], 0.077590),
+        ("deepseek-moe-16b", ["--method", "depth", "--layers", "3"], 0.107695),
     ],
 )
-def test_estimate_needs_a_config_and_nothing_else(tmp_path: Path, arguments: list[str], share: float) -> None:
-    llama2 = {
-        "model_type": "llama",
-        "hidden_size": 4096,
-        "intermediate_size": 11008,
-        "num_hidden_layers": 32,
-        "num_attention_heads": 32,
-        "vocab_size": 32000,
-        "max_position_embeddings": 4096,
-    }
-    (tmp_path / "config.json").write_text(json.dumps(llama2))
+def test_estimate_needs_a_config_and_nothing_else(
+    tmp_path: Path, model: str, arguments: list[str], share: float
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(CONFIGS[model]))
     estimate = answer("estimate", str(tmp_path), *arguments)
-    assert estimate["parameters_before"] == 6_738_415_616
+    assert estimate["parameters_before"] == next(row.parameters for row in ROWS if row.model == model)
     assert estimate["removed_share"] == pytest.approx(share, abs=1e-6)
-    assert {"result_bytes", "peak_device_bytes", "disk_bytes"} <= set(estimate)
+    assert estimate.keys() >= {
+        *("parameters_before", "parameters_after", "removed_share"),
+        *("intermediate_size_before", "intermediate_size_after", "layers_before", "layers_after"),
+        *("result_bytes", "peak_device_bytes", "disk_bytes"),
+    }
     assert "removed_share" in secateur("estimate", str(tmp_path), *arguments).stdout
 
 

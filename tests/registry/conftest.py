@@ -40,6 +40,7 @@ def make_result(**changes: Any) -> PruneResult:
     text = {"dataset": "wikitext2", "sha256": "c" * 64, "windows": 128, "sequence_length": 2048}
     values: dict[str, Any] = {
         "recipe": parse_recipe(recipe),
+        "converted_to": None,
         "plan": {
             "layers_before": 30,
             "layers_after": 30,

@@ -50,6 +50,18 @@ def test_it_says_what_was_done_with_what(tmp_path: Path) -> None:
         assert fact in text
 
 
+def test_it_says_what_became_of_code_of_the_models_own(tmp_path: Path) -> None:
+    _, plain = written(tmp_path, make_result())
+    assert "code of its own" not in plain
+    assert "trust_remote_code" not in plain
+    _, converted = written(tmp_path, make_result(converted_to="glm"))
+    assert "This is the same model as `glm`" in converted
+    assert 'AutoModelForCausalLM.from_pretrained("FOLDER")' in converted
+    _, in_place = written(tmp_path, make_result(recipe={"remote_code": "in_place"}))
+    assert "came with the base model" in in_place
+    assert 'AutoModelForCausalLM.from_pretrained("FOLDER", trust_remote_code=True)' in in_place
+
+
 def test_it_names_the_layers_that_depth_pruning_removed(tmp_path: Path) -> None:
     result = make_result(
         recipe={"method": "depth", "ratio": 0.1}, removed_layers=[12, 13, 14], plan=make_result().plan
