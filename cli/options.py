@@ -63,6 +63,10 @@ ProducerSteps = Annotated[
         show_default="2",
     ),
 ]
+AttentionRefit = Annotated[
+    bool | None,
+    typer.Option("--attention-refit", help="Refit the attention's output projection as well."),
+]
 WidthMultiple = Annotated[
     int | None, typer.Option(help="osscar: round the kept width to this.", show_default="128")
 ]
@@ -157,6 +161,7 @@ def request(
     drift_correction: DriftCorrection = None,
     vocabulary_share: VocabularyShare = None,
     producer_steps: ProducerSteps = None,
+    attention_refit: AttentionRefit = None,
     width_multiple: WidthMultiple = None,
     remove_layers: RemoveLayers = None,
     selection: Selection = None,
@@ -177,6 +182,7 @@ def request(
         "drift_correction": drift_correction,
         "vocabulary_share": vocabulary_share,
         "producer_steps": producer_steps,
+        "attention_refit": attention_refit,
         "width_multiple": width_multiple,
         "layers": None if remove_layers is None else _layers(remove_layers),
         "selection": selection,

@@ -10,9 +10,26 @@ def require_agreement(recipe: Recipe) -> None:
     Raises:
         ContradictoryOptionsError: with both fields.
     """
-    if recipe.method != "depth":
-        return
     options = recipe.options
+    if options.attention_refit and not options.drift_correction:
+        raise ContradictoryOptionsError(
+            "options.attention_refit",
+            options.attention_refit,
+            "options.drift_correction is 0, so there is no drift for the attention to repair.",
+            "Leave options.attention_refit out, or ask for a drift_correction above 0.",
+        )
+    if isinstance(options, DepthOptions):
+        _require_depth_agreement(options)
+
+
+def _require_depth_agreement(options: DepthOptions) -> None:
+    if options.attention_refit and options.heal == "none":
+        raise ContradictoryOptionsError(
+            "options.attention_refit",
+            options.attention_refit,
+            'options.heal is "none", so nothing is refitted.',
+            "Leave options.attention_refit out, or options.heal.",
+        )
     if options.parallelism > 1:
         _require_a_search_to_share(options)
     if options.score == "block_influence" and options.selection == "greedy":

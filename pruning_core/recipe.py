@@ -103,6 +103,11 @@ class RepairOptions(Strict):
         strict=True,
         description="Gauss-Newton steps that fit the gate and up projections; 0 leaves them",
     )
+    attention_refit: bool = Field(
+        default=False,
+        strict=True,
+        description="Refit the attention's output projection as well, β of the way to the dense hidden states",
+    )
 
     def vocabulary_windows(self, samples: int) -> int:
         """How many windows of random tokens go with `samples` windows of text."""

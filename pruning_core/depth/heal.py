@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pruning_core.depth.cuts import Cut
 from pruning_core.events import LayerHealed
+from pruning_core.models.attention import AttentionOutput
 from pruning_core.models.layer_mlp import has_described_mlp, mlp_of
 from pruning_core.perplexity import loss_sum, predictions
 from pruning_core.progress import CostModel, Meter
@@ -142,6 +143,8 @@ def _heal_layer(
     layer: nn.Module, step: Step, model: LayeredModel, visitors: Visitors, options: DepthOptions
 ) -> LayerHealed:
     mlp = mlp_of(layer, model.family, model.config)
+    if options.attention_refit:
+        visitors.refit_attention(layer, step.layer, AttentionOutput(layer, model.family))
     visitors.enter(layer, step.layer, mlp)
     drift_correction = 1.0 if step.at_boundary else options.drift_correction
     missed = energy = 0.0

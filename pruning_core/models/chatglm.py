@@ -1,6 +1,6 @@
 """ChatGLM2 and ChatGLM3 as they were published, with modelling files of their own."""
 
-from pruning_core.models.description import Config, Family, MlpRoles, ParameterCount
+from pruning_core.models.description import AttentionRoles, Config, Family, MlpRoles, ParameterCount
 from pruning_core.models.grouped_query import count_grouped_query_decoder
 
 
@@ -42,6 +42,7 @@ CHATGLM = Family(
     model_types=("chatglm",),
     layers="transformer.encoder.layers",
     mlp=MlpRoles(producers=("mlp.dense_h_to_4h",), activation="silu", consumer="mlp.dense_4h_to_h", fused=2),
+    attention=AttentionRoles("self_attention.dense"),
     depth_field="num_layers",
     width_field="ffn_hidden_size",
     count=_count,

@@ -31,6 +31,21 @@ class MlpRoles:
 
 
 @dataclass(frozen=True)
+class AttentionRoles:
+    """How a decoder layer's attention gives to the residual stream.
+
+    Attributes:
+        output: path of its last linear inside the layer.
+        norm: the norm behind it; None if there is none.
+        multiplier: attribute of the layer that what it gives is multiplied with; None if with nothing.
+    """
+
+    output: str = "self_attn.o_proj"
+    norm: str | None = None
+    multiplier: str | None = None
+
+
+@dataclass(frozen=True)
 class ExpertRoles:
     """Where a mixture's experts are: two tensors, `gate_up_proj` and `down_proj`, with an `act_fn` between them.
 
@@ -105,6 +120,7 @@ class Family:
         model_types: the `model_type` values it describes.
         layers: path of the decoder layers inside the `…ForCausalLM` module.
         mlp: the MLP's linears.
+        attention: the attention's last one.
         experts: where decoder layers hold many MLPs, of which a router chooses; None in a family without.
         depth_field: config field that counts decoder layers.
         width_field: config field that holds the MLP's intermediate size.
@@ -127,6 +143,7 @@ class Family:
     depth_field: str
     width_field: str
     count: Callable[[Config], ParameterCount]
+    attention: AttentionRoles = AttentionRoles()
     experts: ExpertRoles | None = None
     per_layer_lists: tuple[str, ...] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)

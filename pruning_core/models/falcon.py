@@ -1,6 +1,6 @@
 """Falcon: fused query, key and value, no gate; attention and MLP mostly side by side."""
 
-from pruning_core.models.description import Config, Family, MlpRoles, ParameterCount
+from pruning_core.models.description import AttentionRoles, Config, Family, MlpRoles, ParameterCount
 from pruning_core.models.grouped_query import head_dimension
 
 
@@ -42,6 +42,7 @@ FALCON = Family(
     model_types=("falcon",),
     layers="transformer.h",
     mlp=MlpRoles(producers=("mlp.dense_h_to_4h",), activation="mlp.act", consumer="mlp.dense_4h_to_h"),
+    attention=AttentionRoles("self_attention.dense"),
     depth_field="num_hidden_layers",
     width_field="ffn_hidden_size",
     count=_count,

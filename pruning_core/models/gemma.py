@@ -3,7 +3,7 @@
 from dataclasses import replace
 from functools import partial
 
-from pruning_core.models.description import GATED, Family
+from pruning_core.models.description import GATED, AttentionRoles, Family
 from pruning_core.models.grouped_query import count_with_configured_biases
 
 _NORMED = replace(GATED, norm="post_feedforward_layernorm")
@@ -30,6 +30,7 @@ GEMMA2 = Family(
     model_types=("gemma2",),
     layers="model.layers",
     mlp=_NORMED,
+    attention=AttentionRoles(norm="post_attention_layernorm"),
     depth_field="num_hidden_layers",
     width_field="intermediate_size",
     count=partial(count_with_configured_biases, layer_norms=4),
@@ -48,6 +49,7 @@ GEMMA3 = Family(
     model_types=("gemma3_text",),
     layers="model.layers",
     mlp=_NORMED,
+    attention=AttentionRoles(norm="post_attention_layernorm"),
     depth_field="num_hidden_layers",
     width_field="intermediate_size",
     count=partial(count_with_configured_biases, qk_norm=True, layer_norms=4),

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from functools import partial
 
-from pruning_core.models.description import FUSED, Config, Family, ParameterCount
+from pruning_core.models.description import FUSED, AttentionRoles, Config, Family, ParameterCount
 from pruning_core.models.grouped_query import count_grouped_query_decoder
 
 
@@ -33,5 +33,6 @@ GLM4 = replace(
     name="GLM-4-0414, GLM-Z1",
     model_types=("glm4",),
     mlp=replace(FUSED, norm="post_mlp_layernorm"),
+    attention=AttentionRoles(norm="post_self_attn_layernorm"),
     count=partial(_count, layer_norms=4),
 )

@@ -1,6 +1,6 @@
 """GPT-2: weights stored as [inputs, outputs], learned positions, tied embeddings, no gate."""
 
-from pruning_core.models.description import Config, Family, MlpRoles, ParameterCount
+from pruning_core.models.description import AttentionRoles, Config, Family, MlpRoles, ParameterCount
 from pruning_core.models.layer_norm import count_layer_norm_decoder
 
 _NAMES = {
@@ -35,6 +35,7 @@ GPT2 = Family(
     model_types=("gpt2",),
     layers="transformer.h",
     mlp=MlpRoles(producers=("mlp.c_fc",), activation="mlp.act", consumer="mlp.c_proj"),
+    attention=AttentionRoles("attn.c_proj"),
     depth_field="n_layer",
     width_field="n_inner",
     count=_count,

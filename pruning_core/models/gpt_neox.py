@@ -1,6 +1,6 @@
 """GPT-NeoX and Pythia: attention and MLP side by side, layer norms, biases, no gate."""
 
-from pruning_core.models.description import Config, Family, MlpRoles, ParameterCount
+from pruning_core.models.description import AttentionRoles, Config, Family, MlpRoles, ParameterCount
 from pruning_core.models.layer_norm import count_layer_norm_decoder
 
 
@@ -15,6 +15,7 @@ GPT_NEOX = Family(
     model_types=("gpt_neox",),
     layers="gpt_neox.layers",
     mlp=MlpRoles(producers=("mlp.dense_h_to_4h",), activation="mlp.act", consumer="mlp.dense_4h_to_h"),
+    attention=AttentionRoles("attention.dense"),
     depth_field="num_hidden_layers",
     width_field="intermediate_size",
     count=_count,

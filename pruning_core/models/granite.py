@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from pruning_core.models.description import GATED, Family
+from pruning_core.models.description import GATED, AttentionRoles, Family
 from pruning_core.models.grouped_query import count_with_configured_biases
 
 GRANITE = Family(
@@ -10,6 +10,7 @@ GRANITE = Family(
     model_types=("granite",),
     layers="model.layers",
     mlp=replace(GATED, multiplier="residual_multiplier"),
+    attention=AttentionRoles(multiplier="residual_multiplier"),
     depth_field="num_hidden_layers",
     width_field="intermediate_size",
     count=count_with_configured_biases,

@@ -90,9 +90,7 @@ def has_described_mlp(layer: nn.Module, family: Family) -> bool:
 def mlp_of(layer: nn.Module, family: Family, config: Any) -> LayerMlp:
     """Find the MLP of a decoder layer of a model with this config."""
     roles = family.mlp
-    norm = layer.get_submodule(roles.norm) if roles.norm else None
-    multiplier: Any = getattr(layer, roles.multiplier) if roles.multiplier else 1.0
-    junction = Junction(norm, multiplier)
+    junction = Junction(layer, roles)
     if family.experts is not None:
         parent, _, name = family.experts.module.rpartition(".")
         holder = getattr(layer.get_submodule(parent), name, None)

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from pruning_core.models.description import GATED, Config, ExpertRoles, Family, ParameterCount
+from pruning_core.models.description import GATED, AttentionRoles, Config, ExpertRoles, Family, ParameterCount
 from pruning_core.models.grouped_query import count_with_configured_biases, head_dimension
 from pruning_core.models.mixture import count_mixture
 
@@ -23,6 +23,7 @@ OLMO2 = Family(
     model_types=("olmo2",),
     layers="model.layers",
     mlp=replace(GATED, norm="post_feedforward_layernorm"),
+    attention=AttentionRoles(norm="post_attention_layernorm"),
     depth_field="num_hidden_layers",
     width_field="intermediate_size",
     count=_count_ordinary,

@@ -1,6 +1,6 @@
 """OPT: biases everywhere, ReLU, learned positions, tied embeddings."""
 
-from pruning_core.models.description import Config, Family, MlpRoles, ParameterCount
+from pruning_core.models.description import AttentionRoles, Config, Family, MlpRoles, ParameterCount
 
 _POSITIONS_BEFORE_THE_FIRST = 2
 
@@ -30,6 +30,7 @@ OPT = Family(
     model_types=("opt",),
     layers="model.decoder.layers",
     mlp=MlpRoles(producers=("fc1",), activation="activation_fn", consumer="fc2"),
+    attention=AttentionRoles("self_attn.out_proj"),
     depth_field="num_hidden_layers",
     width_field="ffn_dim",
     count=_count,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pruning_core.events import LayerPruned, OnEvent, Precision, StageStarted
+from pruning_core.models.attention import AttentionOutput
 from pruning_core.models.layer_mlp import mlp_of
 from pruning_core.models.mlp import MlpChannels
 from pruning_core.osscar.layer import narrow
@@ -82,6 +83,8 @@ def prune_width(
             mlp = mlp_of(layer, model.family, model.config)
             if options.drift_correction:
                 visitors.follow(layer, index)
+            if options.attention_refit:
+                visitors.refit_attention(layer, index, AttentionOutput(layer, model.family))
             if mlp.has_family_width:
                 visitors.enter(layer, index, mlp)
                 parts = [

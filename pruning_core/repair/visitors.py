@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from pruning_core import budgets
 from pruning_core.budgets import FIT_TOKENS_PER_INPUT
 from pruning_core.finiteness import require_finite_activations
+from pruning_core.models.attention import AttentionOutput
 from pruning_core.models.layer_mlp import LayerMlp
 from pruning_core.models.mlp import MlpChannels
 from pruning_core.progress import CostModel, Meter
@@ -33,7 +34,8 @@ REFIT_DAMPING = 0.01
 
 def repair_cost(tokens: int, options: RepairOptions, costs: CostModel) -> float:
     """Cost of one layer's visit from `observe` to `advance`, in the units of `CostModel`, with the activations held."""
-    token = 1 + costs.gram + costs.change
+    # What a refit of the attention sums up costs little beside the layer's run.
+    token = 1 + options.attention_refit + costs.gram + costs.change
     if options.drift_correction or options.producer_steps:
         token += costs.change
     if not options.producer_steps:
@@ -69,8 +71,8 @@ class Observed:
 class Visitors:
     """Calibration windows on their way through the pruned model, some of which choose before they are fitted.
 
-    At each layer: `follow` if there is drift to repair; `enter`; for each part of the MLP `observe` and whatever
-    changes it; `advance`. Or `run`.
+    At each layer: `follow`, and `refit_attention` if asked, if there is drift to repair; `enter`; for each part of the
+    MLP `observe` and whatever changes it; `advance`. Or `run`.
     """
 
     def __init__(
@@ -100,6 +102,24 @@ class Visitors:
         for visitor in self._all():
             visitor.run(layer, index)
 
+    def refit_attention(self, layer: nn.Module, index: int, attention: AttentionOutput) -> None:
+        """Refit the attention's last linear, in place, so that it repairs its part of the drift: β of it.
+
+        Raises:
+            BrokenModelError: what the heads give is not finite.
+        """
+        weight, bias = attention.projection.weight, attention.projection.bias
+        correction = self._options.drift_correction
+        observed = self._sum(
+            weight,
+            lambda visitor, sums: visitor.observe_attention(layer, index, attention, sums, correction),
+        )
+        require_finite_activations(observed.moments.gram, index)
+        everything = torch.arange(len(weight), device=weight.device)
+        refitted = observed.refit(weight, everything, biased=bias is not None)
+        shifted = bias if bias is None or refitted.shift is None else bias.to(refitted.shift) + refitted.shift
+        attention.projection.set(refitted.weight, shifted)
+
     def enter(self, layer: nn.Module, index: int, mlp: LayerMlp) -> None:
         """Run the layer beside its MLP."""
         fits = self._held * mlp.parts[0].width <= budgets.ACTIVATION_CACHE_BYTES
@@ -121,7 +141,7 @@ class Visitors:
         """
         routed, channels = self._routed[part], self._mlp.parts[part]
         observed = self._sum(
-            channels,
+            channels.consumer_weight(),
             lambda visitor, sums: visitor.observe(
                 part, sums, routed=routed, drift_correction=drift_correction if routed else 0.0
             ),
@@ -162,7 +182,9 @@ class Visitors:
         rows = sum(visitor.rows for visitor in self._all())
         steps, experts = self._options.producer_steps, len(self._mlp.parts)
         self._meter.fit(rows / self._mlp.chosen, steps, experts=experts)
-        observed = self._sum(channels, lambda visitor, sums: visitor.observe_again(channels, sums))
+        observed = self._sum(
+            channels.consumer_weight(), lambda visitor, sums: visitor.observe_again(channels, sums)
+        )
         everything = torch.arange(len(weight), device=weight.device)
         again = observed.refit(weight, everything, biased=refitted.shift is not None)
         if _error(again) < _error(refitted):
@@ -188,9 +210,7 @@ class Visitors:
     def _all(self) -> Iterator[Visitor]:
         return itertools.chain(self._fitted, self._held_out)
 
-    def _sum(self, channels: MlpChannels, observe: Callable[[Visitor, MomentSums], None]) -> Observed:
-        weight = channels.consumer_weight()
-
+    def _sum(self, weight: Tensor, observe: Callable[[Visitor, MomentSums], None]) -> Observed:
         def total(visitors: Sequence[Visitor]) -> Moments | None:
             sums = MomentSums(len(weight), weight.shape[1], weight.device)
             for visitor in visitors:

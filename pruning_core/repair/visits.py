@@ -5,6 +5,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from pruning_core.models.attention import AttentionOutput
 from pruning_core.models.layer_mlp import Given, Heard, LayerMlp, Routing
 from pruning_core.models.mlp import MlpChannels
 from pruning_core.progress import Meter
@@ -17,9 +18,9 @@ from pruning_core.streaming import Stream
 class Visitor:
     """A batch of calibration windows on its way through the pruned model, with the dense model's beside it if asked.
 
-    A visit is a `follow` if there is drift to repair; an `enter`; for each part of the MLP an `observe`, perhaps a
-    `narrow` and an `observe_again`; and an `advance`. Or it is a `run`. Before the first `follow` the dense model's
-    hidden states are the batch's own.
+    A visit is a `follow`, and perhaps an `observe_attention`, if there is drift to repair; an `enter`; for each part of
+    the MLP an `observe`, perhaps a `narrow` and an `observe_again`; and an `advance`. Or it is a `run`. Before the
+    first `follow` the dense model's hidden states are the batch's own.
     """
 
     def __init__(self, stream: Stream, shelf: Shelf, meter: Meter, *, keep_examples: bool) -> None:
@@ -62,6 +63,30 @@ class Visitor:
     def run(self, layer: nn.Module, index: int) -> None:
         """Pass a layer that stays as it is."""
         self._hidden = self._shelf.keep(self._stream.run(layer, index, self._hidden.fetch()))
+        self._meter.layer(self.tokens)
+
+    def observe_attention(
+        self,
+        layer: nn.Module,
+        index: int,
+        attention: AttentionOutput,
+        sums: MomentSums,
+        drift_correction: float,
+    ) -> None:
+        """Run the layer, and add what its heads give and what should be made of it to `sums`.
+
+        The target is A W + βR, where A W is what is made of it now, and R what the layer's output lacks of the dense
+        hidden states that were followed.
+        """
+        assert self._dense is not None  # noqa: S101  asked where there is drift to repair only
+        with attention.heard() as heard:
+            output = self._stream.run(layer, index, self._hidden.fetch())
+        (heads,) = heard
+        given = attention.projection(heads)
+        missing = (self._dense.fetch() - output).flatten(0, -2)
+        bias = attention.projection.bias
+        own = given if bias is None else given - bias
+        sums.add(heads, own + drift_correction * attention.junction.pull_back(missing, given))
         self._meter.layer(self.tokens)
 
     def enter(self, layer: nn.Module, index: int, mlp: LayerMlp, *, hold: bool) -> None:

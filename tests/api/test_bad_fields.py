@@ -89,7 +89,8 @@ def test_what_has_no_default_is_required(left_out: str, remedy: str, refusing_ap
         ),
         (
             "options.dampin",
-            "refit_damping, drift_correction, vocabulary_share, producer_steps, damping, width_multiple",
+            "refit_damping, drift_correction, vocabulary_share, producer_steps, attention_refit, damping, "
+            "width_multiple",
         ),
         ("calibration.windows", "dataset, samples, sequence_length, seed"),
         ("evaluation.seed", "dataset, sequence_length, samples"),
@@ -112,8 +113,8 @@ def test_an_unknown_key_beside_the_models_id_is_refused(refusing_api: Api, body:
 def test_an_option_of_the_other_method_is_refused(refusing_api: Api, body: Change) -> None:
     request = body({"method": "depth", "options.width_multiple": 64})
     known = (
-        "refit_damping, drift_correction, vocabulary_share, producer_steps, layers, selection, score, search, "
-        "confidence, search_samples, heal, leaders"
+        "refit_damping, drift_correction, vocabulary_share, producer_steps, attention_refit, layers, selection, "
+        "score, search, confidence, search_samples, parallelism, heal, leaders"
     )
     remedy = f"Leave it out, or use one of: {known}."
     check(refusing_api, request, wrong("options.width_multiple", 64, "there is no such field.", remedy))

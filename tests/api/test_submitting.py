@@ -34,6 +34,7 @@ def test_a_job_is_answered_with_its_place_and_all_defaults_filled_in(
             "drift_correction": 0.5,
             "vocabulary_share": 0.125,
             "producer_steps": 2,
+            "attention_refit": False,
             "width_multiple": 128,
         },
         "calibration": {"dataset": "builtin", "samples": 4, "sequence_length": 64, "seed": 0},

@@ -25,6 +25,8 @@ from pruning_core.checkpoint import save as save_checkpoint
 from pruning_core.depth.cuts import consecutive_cuts
 from pruning_core.depth.removal import remove_layers
 from pruning_core.depth.sweep import score_cuts
+from pruning_core.model_source import ModelSource
+from pruning_core.models.attention import AttentionOutput
 from pruning_core.models.layer_mlp import LayerMlp, mlp_of
 from pruning_core.models.registry import describe, supported_model_types, table
 from pruning_core.perplexity import mean_loss
@@ -104,6 +106,23 @@ def test_what_the_residual_stream_lacks_is_pulled_back_through_the_norm(
     more = mlp.junction.pull_back(missing.flatten(0, -2), output)
     gained = mlp.junction.add(beside, output + more) - before
     assert (gained - missing).norm() < 0.3 * missing.norm()
+
+
+@torch.no_grad()
+def test_the_described_attention_output_is_what_the_residual_stream_gets(
+    model: ResidentModel, windows: Tensor
+) -> None:
+    """Beside its MLP, what the heads give is all that a layer adds."""
+    stream = model.embed(windows)
+    # The second, because it has no shared expert in any variant.
+    stream.hidden = stream.run(model._layers[0], 0)
+    layer = model._layers[1]
+    mlp, attention = mlp_of(layer, model.family, model.config), AttentionOutput(layer, model.family)
+    with attention.heard() as heard, mlp.silenced():
+        whole = stream.run(layer, 1)
+    (heads,) = heard
+    given = attention.projection(heads)
+    assert torch.allclose(attention.junction.add(stream.hidden, given), whole, rtol=1e-5, atol=1e-5)
 
 
 def test_the_roles_are_those_of_the_tensor_parallel_plan(model: ResidentModel) -> None:
@@ -207,8 +226,10 @@ Pruned = Callable[[str, str], tuple[Path, PruneResult]]
 def pruned(tmp_path_factory: pytest.TempPathFactory) -> Pruned:
     """A tiny model of a family pruned by a method, once; the logits that it had in memory lie beside its weights."""
 
-    def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-        save_checkpoint(model, tokenizer, folder)
+    def save(
+        model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, source: ModelSource
+    ) -> None:
+        save_checkpoint(model, tokenizer, folder, source)
         with torch.no_grad():
             save_file({"logits": model(input_ids=PROMPT).logits}, folder.parent / "logits.safetensors")
 

@@ -174,7 +174,7 @@ def test_each_layer_runs_once_for_each_stream(
     assert sorted(runs) == sorted([*range(4)] * (1 + runs_each))
 
 
-@pytest.mark.parametrize("options", [PAPER, OsscarOptions()])
+@pytest.mark.parametrize("options", [PAPER, OsscarOptions(), OsscarOptions(attention_refit=True)])
 def test_the_work_is_what_was_announced(load: Load, windows: Tensor, options: OsscarOptions) -> None:
     costs = CostModel(head=3.0, gram=0.5, change=0.25, solve=100.0, fit=2.0, fit_tokens=100)
     meter = Meter(costs, 1.0, ignore)
@@ -231,6 +231,23 @@ def test_it_gives_the_same_whether_activations_are_held_or_not(
         held.model.named_parameters(), computed_again.model.parameters(), strict=True
     ):
         assert torch.allclose(expected, actual, rtol=1e-3, atol=1e-4), name
+
+
+def test_the_attention_refit_repairs_drift_as_well(load: Load, windows: Tensor, meter: Meter) -> None:
+    """Compared behind the second layer, in front of whose attention there is drift for the first time."""
+    dense, plain, refitted = load(), load(), load()
+    options = PAPER.model_copy(update={"drift_correction": 1.0})
+    prune(plain, windows, meter, options)
+    prune(refitted, windows, meter, options.model_copy(update={"attention_refit": True}))
+    _, wanted = seen_by(dense.model.model.layers[1], dense, windows)
+    errors = [
+        (seen_by(model.model.model.layers[1], model, windows)[1] - wanted).norm()
+        for model in (plain, refitted)
+    ]
+    assert errors[1] < errors[0]
+    first, second = (refitted.model.model.layers[index].self_attn.o_proj.weight for index in (0, 1))
+    assert torch.allclose(first, dense.model.model.layers[0].self_attn.o_proj.weight, atol=1e-5)
+    assert not torch.allclose(second, dense.model.model.layers[1].self_attn.o_proj.weight, atol=1e-3)
 
 
 def test_a_consumers_bias_is_refitted_so_that_the_mean_output_stays(windows: Tensor, meter: Meter) -> None:
