@@ -21,7 +21,7 @@ from cli.embedded.valkey import EmbeddedValkey
 from tests.embedded.conftest import Launch, eventually
 
 
-def test_from_nothing_to_ready_and_ctrl_c_leaves_nothing(tmp_path: Path, launch: Launch) -> None:
+def test_up_and_down_again(tmp_path: Path, launch: Launch) -> None:
     data = tmp_path / "made" / "data"
     up = launch(data)
     announcement = up.wait_until_ready()
