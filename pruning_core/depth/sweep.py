@@ -120,13 +120,14 @@ class _Crowd:
         """Run [windows, positions, hidden size] each."""
         if not hidden:
             return []
-        crowds = [torch.cat([*hidden])] if self._mixed else hidden
-        outputs = [
-            self._stream_of(len(rows)).run(layer, index, rows)
-            for crowd in crowds
-            for rows in crowd.split(self._batch)
-        ]
-        return list(torch.cat(outputs).view(len(hidden), *hidden[0].shape))
+        if self._mixed:
+            together = self._run(layer, index, torch.cat([*hidden]))
+            return list(together.view(len(hidden), *hidden[0].shape))
+        return [self._run(layer, index, stream) for stream in hidden]
+
+    def _run(self, layer: nn.Module, index: int, hidden: Tensor) -> Tensor:
+        parts = hidden.split(self._batch)
+        return torch.cat([self._stream_of(len(rows)).run(layer, index, rows) for rows in parts])
 
     def losses(self, hidden: Tensor) -> Tensor:
         """Next-token losses behind the last layer, [windows, positions − 1]."""

@@ -1,19 +1,12 @@
 """Command-R: attention and MLP read the same norm and are added side by side; the head is tied and scaled."""
 
-from dataclasses import replace
-
 from pruning_core.models.description import GATED, Config, Family, ParameterCount
-from pruning_core.models.grouped_query import count_with_configured_biases, head_dimension
+from pruning_core.models.grouped_query import count_with_configured_biases, with_norms_of_all_heads
 
 
 def _count(config: Config) -> ParameterCount:
     count = count_with_configured_biases(config, layer_norms=1)
-    if not config["use_qk_norm"]:
-        return count
-    heads = config["num_attention_heads"]
-    # Unlike Qwen3's, a weight for every head.
-    normed = (heads + (config.get("num_key_value_heads") or heads)) * head_dimension(config)
-    return replace(count, layer_without_channels=count.layer_without_channels + normed)
+    return with_norms_of_all_heads(count, config) if config["use_qk_norm"] else count
 
 
 COHERE = Family(

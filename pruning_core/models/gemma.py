@@ -6,8 +6,6 @@ from functools import partial
 from pruning_core.models.description import GATED, AttentionRoles, Family
 from pruning_core.models.grouped_query import count_with_configured_biases
 
-_NORMED = replace(GATED, norm="post_feedforward_layernorm")
-
 GEMMA = Family(
     name="Gemma 2B and 7B, the first",
     model_types=("gemma",),
@@ -25,40 +23,21 @@ GEMMA = Family(
     },
 )
 
-GEMMA2 = Family(
+GEMMA2 = replace(
+    GEMMA,
     name="Gemma 2",
     model_types=("gemma2",),
-    layers="model.layers",
-    mlp=_NORMED,
+    mlp=replace(GATED, norm="post_feedforward_layernorm"),
     attention=AttentionRoles(norm="post_attention_layernorm"),
-    depth_field="num_hidden_layers",
-    width_field="intermediate_size",
     count=partial(count_with_configured_biases, layer_norms=4),
     per_layer_lists=("layer_types",),
-    defaults={
-        "attention_bias": False,
-        "head_dim": 256,
-        "num_key_value_heads": 4,
-        "tie_word_embeddings": True,
-        "max_position_embeddings": 8192,
-    },
+    defaults={**GEMMA.defaults, "num_key_value_heads": 4},
 )
 
-GEMMA3 = Family(
+GEMMA3 = replace(
+    GEMMA2,
     name="Gemma 3, text only (270M, 1B)",
     model_types=("gemma3_text",),
-    layers="model.layers",
-    mlp=_NORMED,
-    attention=AttentionRoles(norm="post_attention_layernorm"),
-    depth_field="num_hidden_layers",
-    width_field="intermediate_size",
     count=partial(count_with_configured_biases, qk_norm=True, layer_norms=4),
-    per_layer_lists=("layer_types",),
-    defaults={
-        "attention_bias": False,
-        "head_dim": 256,
-        "num_key_value_heads": 4,
-        "tie_word_embeddings": True,
-        "max_position_embeddings": 131072,
-    },
+    defaults={**GEMMA2.defaults, "max_position_embeddings": 131072},
 )

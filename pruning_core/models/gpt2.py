@@ -1,6 +1,7 @@
 """GPT-2: weights stored as [inputs, outputs], learned positions, tied embeddings, no gate."""
 
 from pruning_core.models.description import AttentionRoles, Config, Family, MlpRoles, ParameterCount
+from pruning_core.models.grouped_query import without_groups
 from pruning_core.models.layer_norm import count_layer_norm_decoder
 
 _NAMES = {
@@ -19,9 +20,7 @@ def _derived(config: Config) -> Config:
 
 
 def _count(config: Config) -> ParameterCount:
-    # Every head has its own key and value, whatever a config says that was written for other families.
-    ungrouped = {**config, "num_key_value_heads": None, "head_dim": None}
-    count = count_layer_norm_decoder(ungrouped, attention_bias=True, mlp_bias=True)
+    count = count_layer_norm_decoder(without_groups(config), attention_bias=True, mlp_bias=True)
     positions = config["n_positions"] * config["n_embd"]
     return ParameterCount(count.outside_layers + positions, count.layer_without_channels, count.channel)
 

@@ -1,13 +1,14 @@
 """GPT-NeoX and Pythia: attention and MLP side by side, layer norms, biases, no gate."""
 
 from pruning_core.models.description import AttentionRoles, Config, Family, MlpRoles, ParameterCount
+from pruning_core.models.grouped_query import without_groups
 from pruning_core.models.layer_norm import count_layer_norm_decoder
 
 
 def _count(config: Config) -> ParameterCount:
-    # Every head has its own key and value, whatever a config says that was written for other families.
-    ungrouped = {**config, "num_key_value_heads": None, "head_dim": None}
-    return count_layer_norm_decoder(ungrouped, attention_bias=config["attention_bias"], mlp_bias=True)
+    return count_layer_norm_decoder(
+        without_groups(config), attention_bias=config["attention_bias"], mlp_bias=True
+    )
 
 
 GPT_NEOX = Family(

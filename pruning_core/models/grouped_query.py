@@ -1,5 +1,7 @@
 """Parameter arithmetic of decoders with grouped-query attention and a gated MLP, which most families share."""
 
+from dataclasses import replace
+
 from pruning_core.models.description import Config, ParameterCount
 
 
@@ -51,6 +53,18 @@ def count_with_configured_biases(
         qk_norm=qk_norm,
         layer_norms=layer_norms,
     )
+
+
+def with_norms_of_all_heads(count: ParameterCount, config: Config) -> ParameterCount:
+    """The same with norms on query and key that weigh every head's dimensions apart; Qwen3's are shared by all."""
+    heads = config["num_attention_heads"]
+    normed = (heads + (config.get("num_key_value_heads") or heads)) * head_dimension(config)
+    return replace(count, layer_without_channels=count.layer_without_channels + normed)
+
+
+def without_groups(config: Config) -> Config:
+    """The config of a family whose every head has its own key and value, whatever it says that others would read."""
+    return {**config, "num_key_value_heads": None, "head_dim": None}
 
 
 def head_dimension(config: Config) -> int:

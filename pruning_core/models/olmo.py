@@ -3,15 +3,12 @@
 from dataclasses import replace
 
 from pruning_core.models.description import GATED, AttentionRoles, Config, ExpertRoles, Family, ParameterCount
-from pruning_core.models.grouped_query import count_with_configured_biases, head_dimension
+from pruning_core.models.grouped_query import count_with_configured_biases, with_norms_of_all_heads
 from pruning_core.models.mixture import count_mixture
 
 
 def _count_ordinary(config: Config) -> ParameterCount:
-    count = count_with_configured_biases(config)
-    heads = config["num_attention_heads"]
-    normed = (heads + (config.get("num_key_value_heads") or heads)) * head_dimension(config)
-    return replace(count, layer_without_channels=count.layer_without_channels + normed)
+    return with_norms_of_all_heads(count_with_configured_biases(config), config)
 
 
 def _count_mixture(config: Config) -> ParameterCount:

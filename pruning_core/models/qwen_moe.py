@@ -1,6 +1,7 @@
 """Qwen's mixtures of experts: some layers may keep an ordinary MLP, and Qwen2's have an expert for every token."""
 
 from collections.abc import Collection
+from dataclasses import replace
 
 from pruning_core.models.description import GATED, Config, ExpertRoles, Family, ParameterCount
 from pruning_core.models.grouped_query import count_grouped_query_decoder, count_with_configured_biases
@@ -83,16 +84,12 @@ QWEN2_MOE = Family(
     refusal=_refusal,
 )
 
-QWEN3_MOE = Family(
+QWEN3_MOE = replace(
+    QWEN2_MOE,
     name="Qwen3-30B-A3B, 235B-A22B",
     model_types=("qwen3_moe",),
-    layers="model.layers",
-    mlp=GATED,
-    experts=_EXPERTS,
-    depth_field="num_hidden_layers",
-    width_field="moe_intermediate_size",
     count=_count_qwen3,
-    without=_without,
+    per_layer_lists=(),
     beside="router, ordinary MLPs",
     defaults={
         "attention_bias": False,
@@ -105,6 +102,4 @@ QWEN3_MOE = Family(
         "tie_word_embeddings": False,
         "max_position_embeddings": 32768,
     },
-    derived=_derived,
-    refusal=_refusal,
 )
