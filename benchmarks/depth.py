@@ -31,9 +31,9 @@ from torch import nn
 from benchmarks.results_folder import Folder, arguments
 from pruning_core import parse_recipe, prune
 from pruning_core.events import Event, StageStarted
+from pruning_core.layered_model import ResidentModel
 from pruning_core.progress import Meter
 from pruning_core.recipe import CalibrationText
-from pruning_core.streaming import ResidentModel
 
 EVERY = 4
 CONTENDERS: dict[str, dict[str, Any] | None] = {

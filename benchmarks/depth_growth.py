@@ -18,9 +18,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from pruning_core.depth.cuts import Cut, consecutive_cuts, layer_passes
 from pruning_core.depth.sweep import score_cuts, sweep_cost
 from pruning_core.events import ignore
+from pruning_core.layered_model import ResidentModel
 from pruning_core.models.registry import describe
 from pruning_core.progress import CostModel, Meter
-from pruning_core.streaming import ResidentModel
+from pruning_core.shelf import Shelf
 
 SIZES = {
     "hidden_size": 256,
@@ -63,7 +64,11 @@ def main() -> None:
 
         started = time.perf_counter()
         meter = Meter(costs, sweep_cost(layers, cuts, windows.numel(), costs), ignore)
-        scored = score_cuts(layered, windows, cuts, meter).double().mean(dim=2)
+        scored = (
+            score_cuts(layered, windows, cuts, meter, Shelf("device", torch.device("cpu")))
+            .double()
+            .mean(dim=2)
+        )
         seconds = time.perf_counter() - started
 
         started = time.perf_counter()

@@ -15,12 +15,13 @@ from pruning_core import checkpoint
 from pruning_core.calibration import evaluation_windows
 from pruning_core.devices import find_device
 from pruning_core.events import ignore
+from pruning_core.layered_model import ResidentModel
 from pruning_core.model_source import find_model
 from pruning_core.models.registry import describe
 from pruning_core.perplexity import mean_loss
 from pruning_core.progress import CostModel, Meter
 from pruning_core.recipe import EvaluationText, ModelReference
-from pruning_core.streaming import ResidentModel
+from pruning_core.shelf import Shelf
 from pruning_core.text_source import find_text
 
 
@@ -49,7 +50,7 @@ def main() -> None:
 
     ours, theirs = [], []
     for window in prepared.windows.split(1):
-        ours.append(mean_loss(layered, window, meter))
+        ours.append(mean_loss(layered, window, meter, Shelf("device", layered.device)))
         tokens = window.to(model.device)
         with torch.no_grad():
             theirs.append(model(input_ids=tokens, labels=tokens, use_cache=False).loss.item())

@@ -14,12 +14,13 @@ from torch import Tensor
 from pruning_core import checkpoint
 from pruning_core.calibration import calibration_windows, evaluation_windows
 from pruning_core.events import ignore
+from pruning_core.layered_model import ResidentModel
 from pruning_core.model_source import find_model
 from pruning_core.models.registry import describe
 from pruning_core.perplexity import mean_loss
 from pruning_core.progress import CostModel, Meter
 from pruning_core.recipe import CalibrationText, EvaluationText, ModelReference
-from pruning_core.streaming import ResidentModel
+from pruning_core.shelf import Shelf
 from pruning_core.text_source import find_text
 
 
@@ -34,6 +35,10 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--results", required=True, type=Path)
     parser.add_argument("--quark-python", default=sys.executable, help="a Python that has amd-quark")
     return parser
+
+
+SHARD_BYTES = 5 * 10**9
+ON_DEVICE = Shelf("device", torch.device("cpu"))
 
 
 class Folder:
@@ -64,8 +69,10 @@ class Folder:
         if self.checkpoint("dense").exists():
             return
         source = find_model(ModelReference(id=model), roots=None)
-        loaded = checkpoint.load_model(source, "auto", torch.device("cpu"))
-        checkpoint.save(loaded, checkpoint.load_tokenizer(source), self.checkpoint("dense"))
+        family, _ = describe(source.config, model)
+        loaded = ResidentModel(checkpoint.load_model(source, "auto", torch.device("cpu")), family)
+        tokenizer = checkpoint.load_tokenizer(source)
+        checkpoint.save(loaded, tokenizer, self.checkpoint("dense"), source, SHARD_BYTES)
 
     def calibration_windows(self, text: CalibrationText) -> Tensor:
         tokenizer = checkpoint.load_tokenizer(self._source("dense"))
@@ -95,7 +102,7 @@ class Folder:
         costs = CostModel.of(model.family, model.config.to_dict())
         meter = Meter(costs, len(missing) * windows.shape[1] * (len(model) + costs.head), ignore)
         for index in missing:
-            losses[str(index)] = mean_loss(model, windows[index : index + 1], meter)
+            losses[str(index)] = mean_loss(model, windows[index : index + 1], meter, ON_DEVICE)
             self.write("losses", name, losses)
 
     def missing(self, name: str, wanted: range) -> list[int]:

@@ -8,10 +8,15 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from transformers.utils import logging
 
 from pruning_core import published_checkpoint
+from pruning_core.export import export_weights
 from pruning_core.finiteness import require_finite_weights
+from pruning_core.layered_model import LayeredModel
 from pruning_core.model_source import ModelSource
 
-SHARD_SIZE = "5GB"
+
+def quieten() -> None:
+    """Leave progress to our own events."""
+    logging.disable_progress_bar()
 
 
 def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
@@ -30,7 +35,7 @@ def load_model(source: ModelSource, dtype: str, device: torch.device) -> PreTrai
         BrokenModelError: a weight is not finite.
         UnreadableModelError: the weights of a model with code of its own are not those it should have.
     """
-    logging.disable_progress_bar()
+    quieten()
     # transformers' decorated `to` is typed as if it took another model.
     model: Any
     if source.own_code is not None:
@@ -39,7 +44,7 @@ def load_model(source: ModelSource, dtype: str, device: torch.device) -> PreTrai
         model = AutoModelForCausalLM.from_pretrained(
             source.location, dtype=dtype, trust_remote_code=False, **_where(source)
         )
-    require_finite_weights(model)
+    require_finite_weights(model.named_parameters())
     moved: PreTrainedModel = model.to(device)
     return moved
 
@@ -53,20 +58,34 @@ def count_parameters(source: ModelSource, model: PreTrainedModel) -> int:
 
 
 def save(
-    model: PreTrainedModel,
+    model: LayeredModel,
     tokenizer: PreTrainedTokenizerBase,
     folder: Path,
-    source: ModelSource | None = None,
+    source: ModelSource,
+    shard_bytes: int,
 ) -> None:
-    """Write a checkpoint that plain `from_pretrained` loads: weights, config, generation config, tokenizer.
+    """Write a checkpoint that plain `from_pretrained` loads: weights, generation config, tokenizer, and at last config.
 
-    With it goes the code that the model was loaded by, if `source` says that it was its own.
+    Code that the model was loaded by goes with it, if that was its own.
+
+    Raises:
+        DiskFullError: there is no room for the weights.
     """
-    _forget_gguf(model)
-    model.save_pretrained(folder, max_shard_size=SHARD_SIZE)
+    module = model.model
+    if source.own_code is not None and source.own_code.in_place:
+        # Only the class itself knows how its code is written; it is in memory as a whole.
+        module.save_pretrained(folder, max_shard_size=shard_bytes)
+        tokenizer.save_pretrained(folder)
+        published_checkpoint.keep_code(source, source.own_code, module, folder)
+        return
+    _forget_gguf(module)
+    export_weights(model, folder, shard_bytes)
     tokenizer.save_pretrained(folder)
-    if source is not None and source.own_code is not None and source.own_code.in_place:
-        published_checkpoint.keep_code(source, source.own_code, model, folder)
+    if module.can_generate():
+        module.generation_config.save_pretrained(folder)
+    module.config.dtype = str(model.dtype).removeprefix("torch.")
+    module.config.architectures = [type(module).__name__]
+    module.config.save_pretrained(folder)
 
 
 def _forget_gguf(model: Any) -> None:

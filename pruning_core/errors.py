@@ -139,3 +139,7 @@ class OtherConditionsError(RuntimeError):
 
 class BrokenModelError(RuntimeError):
     """The model's weights or activations are not finite, so nothing can be measured or solved."""
+
+
+class DiskFullError(OSError):
+    """There is no room for a file of the result, or of the work on it; the message says which and how large."""

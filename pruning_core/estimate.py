@@ -1,11 +1,24 @@
 """What a job will take and give, in bytes, from the config alone."""
 
-from pruning_core.budgets import ACTIVATION_CACHE_BYTES, FIT_TOKENS_PER_INPUT, SWEEP_BYTES
+from dataclasses import dataclass
+
+from pruning_core.budgets import (
+    ACTIVATION_CACHE_BYTES,
+    FIT_TOKENS_PER_INPUT,
+    LOGITS_PER_CHUNK,
+    SWEEP_BYTES,
+    TOKENS_PER_BATCH,
+)
+from pruning_core.models.description import Config, Family
+from pruning_core.placement import MemoryPlan, Need, Room, place
 from pruning_core.planning import Plan
 from pruning_core.preflight import Preflight
 from pruning_core.recipe import OsscarRecipe
+from pruning_core.subject import Subject
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+ENDLESS = 2**62
+"""Bytes of what nobody limits."""
 
 
 class Estimate(Plan):
@@ -16,25 +29,54 @@ class Estimate(Plan):
         result_bytes: of the pruned checkpoint's weights.
         peak_device_bytes: weights, what calibration holds, and the solver's matrices at the worst moment.
         least_device_bytes: the same with the calibration's hidden states put away, in the machine's memory or on disk.
-        calibration_bytes: what is put away then.
-        disk_bytes: the worker writes while the job runs.
+        streamed_device_bytes: the same with one decoder layer at a time, read from the checkpoint; None for a model
+            that can only be loaded as a whole.
+        read_ahead_bytes: of the machine's memory then, for layers on their way to another device.
+        calibration_bytes: what is put away.
+        disk_bytes: the worker writes while the job runs, with nothing put away on disk.
+        memory_plan: where layers and hidden states go within the request's memory budget, or in a worker's memory; None
+            without a budget for the device, or if nothing fits.
     """
 
     dtype: str
     result_bytes: int
     peak_device_bytes: int
     least_device_bytes: int
+    streamed_device_bytes: int | None
+    read_ahead_bytes: int
     calibration_bytes: int
     disk_bytes: int
+    memory_plan: MemoryPlan | None = None
+
+    @property
+    def need(self) -> Need:
+        """What decides where things go."""
+        return Need(
+            peak=self.peak_device_bytes,
+            resident=self.least_device_bytes,
+            streamed=self.streamed_device_bytes,
+            read_ahead=self.read_ahead_bytes,
+            hidden_states=self.calibration_bytes,
+        )
 
 
 def estimate(ready: Preflight) -> Estimate:
-    """Estimate a recipe that passed its preflight."""
+    """Estimate a recipe that passed its preflight, with its plan for the memory that it says there is."""
+    sizes = sizes_of(ready)
+    budget = ready.recipe.memory_budget
+    if budget.device is None:
+        return sizes
+    room = Room(budget.device, ENDLESS if budget.host is None else budget.host, ENDLESS)
+    return sizes.model_copy(update={"memory_plan": place(sizes.need, room, ready.recipe.weights_asked)})
+
+
+def sizes_of(ready: Preflight) -> Estimate:
+    """Estimate a recipe that passed its preflight, wherever it will run."""
     recipe, plan = ready.recipe, ready.plan
-    dtype = _dtype(ready)
+    dtype = dtype_of(recipe.dtype, ready.config)
     width, hidden = BYTES[dtype], ready.config["hidden_size"]
     samples, options = recipe.calibration.samples, recipe.options
-    solver = search = 0
+    solver = search = window = 0
     if isinstance(recipe, OsscarRecipe):
         # Sums and totals of both groups of windows, H, H⁻¹, WWᵀ and temporaries of one layer, in float64: 9.1 such
         # matrices were measured where float32 sufficed for the elimination, 10.7 where it did not.
@@ -57,28 +99,75 @@ def estimate(ready: Preflight) -> Estimate:
         held += options.drift_correction > 0
         activations = 0
         solver += 2 * ready.family.count(ready.config).channel * plan.intermediate_size_after * width
-    calibration = hidden_states * held
     held_activations = activations if activations <= ACTIVATION_CACHE_BYTES else 0
+    calibration = hidden_states * held + held_activations
     # What a fit of the producers looks at is fetched at once.
     examples = (
         2 * min(tokens, FIT_TOKENS_PER_INPUT * hidden) * hidden * width if options.producer_steps else 0
     )
+    passing = _passing(ready.family, ready.config, plan.intermediate_size_before, width)
     weights = plan.parameters_before * width
     result = plan.parameters_after * width
     return Estimate(
         **plan.model_dump(),
         dtype=dtype,
         result_bytes=result,
-        peak_device_bytes=weights + max(calibration + held_activations, search) + solver,
+        peak_device_bytes=weights + max(calibration, search) + solver,
         least_device_bytes=weights + max(min(examples, calibration), search) + solver,
-        calibration_bytes=calibration,
+        streamed_device_bytes=passing.streamed + min(examples, calibration) + solver
+        if ready.source.streamable
+        else None,
+        read_ahead_bytes=passing.read_ahead,
+        calibration_bytes=max(calibration, window),
         disk_bytes=result,
     )
 
 
-def _dtype(ready: Preflight) -> str:
-    if ready.recipe.dtype != "auto":
-        return ready.recipe.dtype
-    stored = ready.config.get("dtype") or ready.config.get("torch_dtype")
+def evaluation_need(subject: Subject, dtype: str, tokens: int) -> Need:
+    """What it takes to measure a perplexity on so many tokens."""
+    family, config = subject.family, subject.config
+    width = BYTES[dtype_of(dtype, config)]
+    intermediate_size = config[family.width_field]
+    weights = family.count(config).total(config[family.depth_field], intermediate_size) * width
+    passing = _passing(family, config, intermediate_size, width)
+    return Need(
+        peak=weights + passing.batch,
+        resident=weights + passing.batch,
+        streamed=passing.streamed if subject.source.streamable else None,
+        read_ahead=passing.read_ahead,
+        hidden_states=tokens * config["hidden_size"] * width,
+    )
+
+
+@dataclass(frozen=True)
+class _Passing:
+    """What a batch takes that passes layers which are read one at a time.
+
+    Attributes:
+        batch: its activations in a layer, and its logits in float32 with their softmax.
+        streamed: that, what is around the layers, the layer that is open, and two more: the one that comes next, and
+            one while experts are put together or a layer is stored.
+        read_ahead: of the machine's memory, where the device is another.
+    """
+
+    batch: int
+    streamed: int
+    read_ahead: int
+
+
+def _passing(family: Family, config: Config, intermediate_size: int, width: int) -> _Passing:
+    count = family.count(config)
+    layer = (count.layer_without_channels + intermediate_size * count.channel) * width
+    batch = (
+        TOKENS_PER_BATCH * (4 * intermediate_size + 8 * config["hidden_size"]) * width + 8 * LOGITS_PER_CHUNK
+    )
+    return _Passing(batch, batch + count.outside_layers * width + 3 * layer, 2 * layer)
+
+
+def dtype_of(asked: str, config: Config) -> str:
+    """The dtype of weights and activations, as far as the config tells."""
+    if asked != "auto":
+        return asked
+    stored = config.get("dtype") or config.get("torch_dtype")
     # GGUF is dequantised to float32, which is also what transformers assumes when a config does not say.
     return stored if stored in BYTES else "float32"

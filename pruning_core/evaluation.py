@@ -1,22 +1,28 @@
 """Perplexity of a model as it is."""
 
 import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from pydantic import BaseModel
 
 from pruning_core import checkpoint
 from pruning_core.calibration import evaluation_windows
 from pruning_core.devices import find_device
+from pruning_core.estimate import evaluation_need
 from pruning_core.events import OnEvent, StageStarted, ignore
+from pruning_core.memory import room_on
 from pruning_core.model_code import Trusted
+from pruning_core.opening import open_model
 from pruning_core.paths import Roots
 from pruning_core.perplexity import mean_loss, perplexity_of
+from pruning_core.placement import MemoryPlan, place
 from pruning_core.preflight import require_positions
 from pruning_core.progress import CostModel, Meter
 from pruning_core.provenance import peak_rss_bytes
 from pruning_core.recipe import EvaluationText, ModelReference, RemoteCode
 from pruning_core.result import TextUsed
-from pruning_core.streaming import ResidentModel
+from pruning_core.shelf import Shelf
 from pruning_core.subject import find_subject
 from pruning_core.text_source import find_text
 
@@ -71,18 +77,23 @@ def evaluate(
         find_text("evaluation.dataset", text.dataset, "evaluation", roots),
         checkpoint.load_tokenizer(source),
     )
-    loaded = checkpoint.load_model(source, dtype, where)
-    on_event(StageStarted("evaluating"))
-    layered = ResidentModel(loaded, family)
-    costs = CostModel.of(family, config)
     tokens = prepared.windows.numel()
-    meter = Meter(costs, tokens * (len(layered) + costs.head), on_event)
+    needed, room = evaluation_need(subject, dtype, tokens), room_on(where, None)
+    # A GPU without room for all of it says so itself, and what the system's memory can take is not so well known.
+    plan = place(needed, room) or MemoryPlan(weights="resident", hidden_states="device")
+    on_event(StageStarted("evaluating"))
+    costs = CostModel.of(family, config)
+    with TemporaryDirectory(prefix="secateur-") as work:
+        layered = open_model(source, family, dtype, where, plan.weights, Path(work))
+        shelf = Shelf(plan.hidden_states, where, Path(work), room=needed.hidden_states)
+        meter = Meter(costs, tokens * (len(layered) + costs.head), on_event)
+        loss = mean_loss(layered, prepared.windows, meter, shelf)
     return EvaluationResult(
         model=source.reference,
-        perplexity=perplexity_of(mean_loss(layered, prepared.windows, meter), "the model"),
-        parameters=checkpoint.count_parameters(source, loaded),
+        perplexity=perplexity_of(loss, "the model"),
+        parameters=checkpoint.count_parameters(source, layered.model),
         text=prepared.used,
-        dtype=str(loaded.dtype).removeprefix("torch."),
+        dtype=str(layered.dtype).removeprefix("torch."),
         device=str(where),
         seconds=time.monotonic() - started,
         peak_rss_bytes=peak_rss_bytes(),

@@ -1,19 +1,21 @@
 """Not a number, or infinite: said of the first place where it shows."""
 
-from torch import Tensor, nn
+from collections.abc import Iterable
+
+from torch import Tensor
 
 from pruning_core.errors import BrokenModelError
 
 OVERFLOW_REMEDY = "float16 overflows in some families; ask for dtype bfloat16 or float32."
 
 
-def require_finite_weights(model: nn.Module) -> None:
-    """Refuse a model with NaN or infinity in a weight.
+def require_finite_weights(weights: Iterable[tuple[str, Tensor]]) -> None:
+    """Refuse a model with NaN or infinity in one of these weights, given with their names.
 
     Raises:
         BrokenModelError: with the weight's name, which holds its decoder layer's number.
     """
-    for name, weight in model.named_parameters():
+    for name, weight in weights:
         if not weight.isfinite().all():
             raise BrokenModelError(
                 f"The weight {name} holds values that are not finite in {weight.dtype}. "

@@ -9,15 +9,20 @@ from pathlib import Path
 import psutil
 import torch
 
-from pruning_core.budgets import Placement
 from pruning_core.errors import NotEnoughMemoryError
-from pruning_core.estimate import Estimate, estimate
+from pruning_core.estimate import Estimate, sizes_of
+from pruning_core.placement import MemoryPlan, Room, place
 from pruning_core.preflight import Preflight
+from pruning_core.recipe import MemoryBudget
 from pruning_core.shelf import Shelf
 from pruning_core.windows import minimum_samples
 
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+CGROUP_V1_LIMIT = Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")
+"""Where the kernel says it before cgroups had one hierarchy."""
+
 MIB = 2**20
+NO_BUDGET = MemoryBudget()
 
 
 def available_bytes(device: torch.device) -> int:
@@ -26,66 +31,79 @@ def available_bytes(device: torch.device) -> int:
         free, _total = torch.cuda.mem_get_info(device)
         return free
     free = psutil.virtual_memory().available
-    limit = CGROUP_LIMIT.read_text().strip() if CGROUP_LIMIT.exists() else "max"
-    return free if limit == "max" else min(free, int(limit))
+    for file in (CGROUP_LIMIT, CGROUP_V1_LIMIT):
+        limit = file.read_text().strip() if file.exists() else "max"
+        if limit != "max":
+            free = min(free, int(limit))
+    return free
 
 
-def find_shelf(ready: Preflight, device: torch.device, folder: Path | None) -> Shelf:
-    """Find a place for what is held of the calibration text: the quickest that has room.
+def plan_memory(
+    ready: Preflight, device: torch.device, folder: Path | None, budget: MemoryBudget = NO_BUDGET
+) -> tuple[MemoryPlan, Shelf]:
+    """Find a place for the decoder layers and for hidden states: the quickest that has room.
 
     Args:
-        ready: the job.
+        ready: the job, with the memory that it may take.
         device: where it runs.
         folder: where files may lie; None for the system's folder of temporary ones.
+        budget: what any job may take here.
 
     Raises:
         NotEnoughMemoryError: nowhere; with how much is missing, and what to lower.
     """
-    room = _Room(device, folder)
-    needed = estimate(ready)
-    placement = room.place(needed)
-    if placement is not None:
-        return Shelf(placement, device, folder)
-    samples = ready.recipe.calibration.samples
+    room = room_on(device, folder, ready.recipe.memory_budget, budget)
+    needed, weights = sizes_of(ready), ready.recipe.weights_asked
+    plan = place(needed.need, room, weights)
+    if plan is None:
+        raise _refusal(ready, device, needed, room)
+    return plan, Shelf(plan.hidden_states, device, folder, room=needed.calibration_bytes)
+
+
+def room_on(device: torch.device, folder: Path | None, *budgets: MemoryBudget) -> Room:
+    """What there is, within all of these budgets."""
+    return Room(
+        device=_least(available_bytes(device), *(budget.device for budget in budgets)),
+        # On a CPU the device's memory is the machine's.
+        host=0
+        if device.type == "cpu"
+        else _least(available_bytes(torch.device("cpu")), *(budget.host for budget in budgets)),
+        disk=shutil.disk_usage(folder or tempfile.gettempdir()).free,
+    )
+
+
+def _least(available: int, *limits: int | None) -> int:
+    return min([available, *(limit for limit in limits if limit is not None)])
+
+
+def _refusal(ready: Preflight, device: torch.device, needed: Estimate, room: Room) -> NotEnoughMemoryError:
+    weights, samples = ready.recipe.weights_asked, ready.recipe.calibration.samples
     possible = range(minimum_samples(ready.recipe.calibration.sequence_length), samples)
     fitting = bisect.bisect_left(
-        possible, True, key=lambda fewer: room.place(estimate(_with_samples(ready, fewer))) is None
+        possible,
+        True,
+        key=lambda fewer: place(sizes_of(_with_samples(ready, fewer)).need, room, weights) is None,
     )
     missing = f"{needed.peak_device_bytes / MIB:,.1f} MiB are needed on {device}, {room.device / MIB:,.1f} MiB are free"
     if fitting:
-        raise NotEnoughMemoryError(
+        return NotEnoughMemoryError(
             "calibration.samples",
             samples,
             f"{missing}, and there is no other place for the {needed.calibration_bytes / MIB:,.1f} MiB of them that "
             f"are hidden states ({room.disk / MIB:,.1f} MiB on disk).",
             f"Ask for at most {possible[fitting - 1]} windows of this length, or for a dtype of fewer bytes.",
         )
-    raise NotEnoughMemoryError(
+    streamed = needed.streamed_device_bytes
+    if streamed is None or weights == "resident":
+        least, what = needed.least_device_bytes, "The weights and one layer's work alone take"
+    else:
+        least, what = streamed, "With one layer at a time, read from the checkpoint, its work alone takes"
+    return NotEnoughMemoryError(
         "model",
         ready.recipe.model.id,
-        f"{missing}. The weights and one layer's work alone take {needed.least_device_bytes / MIB:,.1f} MiB.",
-        "Use a device with more memory, or a dtype of fewer bytes.",
+        f"{missing}. {what} {least / MIB:,.1f} MiB.",
+        "Use a device with more memory, a larger memory_budget, or a dtype of fewer bytes.",
     )
-
-
-class _Room:
-    """Bytes that are free on the device, in the machine's memory and on disk."""
-
-    def __init__(self, device: torch.device, folder: Path | None) -> None:
-        self.device = available_bytes(device)
-        # On a CPU the device's memory is the machine's.
-        self.host = 0 if device.type == "cpu" else available_bytes(torch.device("cpu"))
-        self.disk = shutil.disk_usage(folder or tempfile.gettempdir()).free
-
-    def place(self, needed: Estimate) -> Placement | None:
-        """The quickest place with room for the hidden states; None if the job does not fit at all."""
-        if needed.peak_device_bytes <= self.device:
-            return "device"
-        if needed.least_device_bytes > self.device:
-            return None
-        if needed.calibration_bytes <= self.host:
-            return "host"
-        return "disk" if needed.calibration_bytes <= self.disk else None
 
 
 def _with_samples(ready: Preflight, samples: int) -> Preflight:

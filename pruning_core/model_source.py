@@ -60,6 +60,14 @@ class ModelSource:
         """Where its files are; None on the Hub."""
         return Path(self.location) if looks_local(self.reference.id) else None
 
+    @property
+    def streamable(self) -> bool:
+        """Whether its decoder layers can be read one at a time.
+
+        A GGUF file is dequantised as a whole, and so is a model with code of its own converted or run.
+        """
+        return self.gguf_file is None and self.own_code is None
+
     def small_file(self, name: str) -> Path | None:
         """Find a small file of a folder or a Hub repository; None when it has no such file.
 

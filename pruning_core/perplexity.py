@@ -1,18 +1,19 @@
 """Perplexity by the field's protocol: non-overlapping windows, mean loss of the shifted targets, exponentiated."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pruning_core import budgets
 from pruning_core.errors import BrokenModelError
 from pruning_core.finiteness import OVERFLOW_REMEDY, require_finite_activations
+from pruning_core.layered_model import LayeredModel
 from pruning_core.progress import Meter
-from pruning_core.streaming import LayeredModel, batches
-
-LOGITS_PER_CHUNK = 2**24
-"""Logits held at once, in float32 64 MiB; a whole window times the vocabulary would be gigabytes."""
+from pruning_core.resting import groups
+from pruning_core.shelf import Shelf
 
 
 def token_losses(model: LayeredModel, hidden: Tensor, tokens: Tensor) -> Tensor:
@@ -25,7 +26,7 @@ def token_losses(model: LayeredModel, hidden: Tensor, tokens: Tensor) -> Tensor:
     """
     flat = hidden[:, :-1].flatten(0, 1)
     targets = tokens[:, 1:].flatten()
-    chunk = max(1, LOGITS_PER_CHUNK // model.config.vocab_size)
+    chunk = max(1, budgets.LOGITS_PER_CHUNK // model.config.vocab_size)
     losses = [
         functional.cross_entropy(model.logits(states)[0].float(), wanted, reduction="none").cpu()
         for states, wanted in zip(flat.split(chunk), targets.split(chunk), strict=True)
@@ -38,24 +39,33 @@ def loss_sum(model: LayeredModel, hidden: Tensor, tokens: Tensor) -> float:
     return token_losses(model, hidden, tokens).double().sum().item()
 
 
+def mean_loss(model: LayeredModel, windows: Tensor, meter: Meter, shelf: Shelf) -> float:
+    """`mean_losses` of one text."""
+    (loss,) = mean_losses(model, [windows], meter, shelf)
+    return loss
+
+
 @torch.no_grad()
-def mean_loss(model: LayeredModel, windows: Tensor, meter: Meter) -> float:
-    """Mean next-token loss over windows of token ids, [windows, positions], in nats per token.
+def mean_losses(model: LayeredModel, texts: Sequence[Tensor], meter: Meter, shelf: Shelf) -> list[float]:
+    """Mean next-token losses over windows of token ids, [windows, positions], of several texts, in nats per token.
 
     Raises:
         BrokenModelError: the activations of a layer are not finite.
     """
-    total = 0.0
-    for tokens in batches(windows, model.device):
-        stream = model.embed(tokens)
+    totals = [0.0 for _ in texts]
+    for group in groups(model, texts, shelf):
+        streams = [stream for text in group for stream in text]
         for index in range(len(model)):
             with model.open(index) as layer:
-                stream.hidden = stream.run(layer, index)
-            require_finite_activations(stream.hidden, index)
-            meter.layer(tokens.numel())
-        total += loss_sum(model, stream.hidden, stream.tokens)
-        meter.head(tokens.numel())
-    return total / predictions(windows)
+                for stream in streams:
+                    stream.advance(layer, index)
+                    require_finite_activations(stream.hidden, index)
+                    meter.layer(stream.tokens.numel())
+        for number, text in enumerate(group):
+            for stream in text:
+                totals[number] += loss_sum(model, stream.hidden, stream.tokens)
+                meter.head(stream.tokens.numel())
+    return [total / predictions(windows) for total, windows in zip(totals, texts, strict=True)]
 
 
 def predictions(windows: Tensor) -> int:

@@ -6,7 +6,12 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from pruning_core.contradictions import require_agreement
-from pruning_core.errors import SequenceTooLongError, UnreadableModelError, UnsupportedFamilyError
+from pruning_core.errors import (
+    ContradictoryOptionsError,
+    SequenceTooLongError,
+    UnreadableModelError,
+    UnsupportedFamilyError,
+)
 from pruning_core.model_code import Trusted
 from pruning_core.model_source import ModelSource
 from pruning_core.models.description import Config, Family
@@ -52,6 +57,7 @@ class Preflight:
         self.family: Family = subject.family
         self.config: Config = subject.config
         self._require_method()
+        self._require_streamable()
         require_calibration_tokens(recipe.calibration.samples, recipe.calibration.sequence_length)
         self.plan: Plan = plan(recipe, self.family, self.config)
         if self.recipe.ratio is None:
@@ -95,6 +101,17 @@ class Preflight:
                 f"Leave remote_code out, and they are narrowed as {own_code.model.twin.model_type}'s; "
                 "or ask for method depth.",
             )
+
+    def _require_streamable(self) -> None:
+        if self.recipe.weights != "streamed" or self.source.streamable:
+            return
+        what = "is a GGUF file" if self.source.gguf_file else "has code of its own"
+        raise ContradictoryOptionsError(
+            "weights",
+            self.recipe.weights,
+            f"{self.recipe.model.id} {what}, and is loaded as a whole.",
+            "Leave weights out, or name a checkpoint of a family of transformers with .safetensors files.",
+        )
 
     def _check_text(self, field: str, text: TextSource, samples: int, sequence_length: int) -> None:
         text.check()

@@ -1,7 +1,9 @@
 """The one door: a recipe and an empty folder in, a smaller checkpoint and its numbers out."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor
@@ -20,20 +22,23 @@ from pruning_core.events import (
     StageStarted,
     ignore,
 )
-from pruning_core.memory import find_shelf
+from pruning_core.layered_model import LayeredModel
+from pruning_core.memory import NO_BUDGET, plan_memory
 from pruning_core.model_code import Trusted
 from pruning_core.model_source import ModelSource
+from pruning_core.opening import open_model
 from pruning_core.osscar.probe import NO_PROBE, plan_probe
 from pruning_core.osscar.width import prune_width, width_cost
 from pruning_core.paths import Roots
-from pruning_core.perplexity import mean_loss, perplexity_of
+from pruning_core.perplexity import mean_losses, perplexity_of
+from pruning_core.placement import MemoryPlan
 from pruning_core.planning import Plan
 from pruning_core.preflight import Preflight
 from pruning_core.progress import CostModel, Meter
 from pruning_core.provenance import installed_versions, peak_rss_bytes
-from pruning_core.recipe import OsscarRecipe, Recipe
+from pruning_core.recipe import MemoryBudget, OsscarRecipe, Recipe
 from pruning_core.result import Candidate, HealedLayer, HeldOut, LayerLoss, PruneResult
-from pruning_core.streaming import LayeredModel, ResidentModel
+from pruning_core.shelf import Shelf
 
 
 def prune(
@@ -44,6 +49,7 @@ def prune(
     trusted: Trusted = (),
     device: str = "auto",
     scratch: Path | None = None,
+    memory_budget: MemoryBudget = NO_BUDGET,
     on_event: OnEvent = ignore,
     helpers: Helpers | None = None,
 ) -> PruneResult:
@@ -56,6 +62,7 @@ def prune(
         trusted: whose own code may run, see `pruning_core.model_code`.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, …
         scratch: folder for files that last as long as the job; None for the system's folder of temporary ones.
+        memory_budget: what any job may take here, beside what the recipe says.
         on_event: called, on this thread, with each `events.Event`.
         helpers: who score shares of a depth search, see `sharing.score_share`; without them this process searches
             alone, whatever `options.parallelism` says. The answer is the same.
@@ -66,6 +73,7 @@ def prune(
     Raises:
         RecipeError: the recipe cannot be carried out; raised before the weights are read.
         BrokenModelError: the model's weights or activations are not finite.
+        DiskFullError: there is no room for the checkpoint, or for the work on it.
     """
     started = time.monotonic()
     if output.exists() and any(output.iterdir()):
@@ -74,22 +82,36 @@ def prune(
     ready = Preflight(recipe, roots, trusted)
     recipe = ready.recipe
 
-    shelf = find_shelf(ready, where, scratch)
+    plan, shelf = plan_memory(ready, where, scratch, memory_budget)
+    with TemporaryDirectory(prefix="secateur-", dir=scratch) as work:
+        result = _carry_out(ready, where, plan, shelf, Path(work), output, on_event, helpers)
+    return result.model_copy(update={"seconds": time.monotonic() - started})
 
+
+def _carry_out(  # noqa: PLR0917  most are `prune`'s
+    ready: Preflight,
+    device: torch.device,
+    plan: MemoryPlan,
+    shelf: Shelf,
+    work: Path,
+    output: Path,
+    on_event: OnEvent,
+    helpers: Helpers | None,
+) -> PruneResult:
+    recipe, source = ready.recipe, ready.source
     on_event(StageStarted("loading"))
-    tokenizer = checkpoint.load_tokenizer(ready.source)
+    tokenizer = checkpoint.load_tokenizer(source)
     calibration = calibration_windows(recipe.calibration, ready.calibration, tokenizer)
     evaluation = evaluation_windows(recipe.evaluation, ready.evaluation, tokenizer)
-    loaded = checkpoint.load_model(ready.source, recipe.dtype, where)
-    model = ResidentModel(loaded, ready.family)
-    parameters_before = checkpoint.count_parameters(ready.source, loaded)
-    dtype = str(loaded.dtype).removeprefix("torch.")
+    model = open_model(source, ready.family, recipe.dtype, device, plan.weights, work)
+    parameters_before = checkpoint.count_parameters(source, model.model)
+    dtype = str(model.dtype).removeprefix("torch.")
 
     search_windows, repair_windows = _split(recipe, calibration.windows)
     random = recipe.options.vocabulary_windows(len(repair_windows))
     # In front, because the last windows choose the ridge.
     repair_windows = torch.cat(
-        [vocabulary_windows(recipe.calibration, random, tokenizer, loaded.config.vocab_size), repair_windows]
+        [vocabulary_windows(recipe.calibration, random, tokenizer, model.config.vocab_size), repair_windows]
     )
 
     costs = CostModel.of(ready.family, ready.config)
@@ -99,9 +121,9 @@ def prune(
     meter = Meter(costs, job + probe.cost, on_event)
 
     on_event(StageStarted("evaluating"))
-    dense = perplexity_of(mean_loss(model, evaluation.windows, meter), "the unpruned model")
+    texts = [evaluation.windows, *([calibration.held_out] if len(calibration.held_out) else [])]
+    dense, *held_out_before = _perplexities(model, texts, meter, shelf, "unpruned")
     on_event(DenseMeasured(dense, parameters_before, dtype))
-    held_out_before = _held_out_perplexity(model, calibration.held_out, meter)
 
     losses: list[LayerPruned] = []
     depth = DepthOutcome((), [], [])
@@ -132,29 +154,26 @@ def prune(
         )
 
     on_event(StageStarted("evaluating"))
-    pruned = perplexity_of(mean_loss(model, evaluation.windows, meter), "the pruned model")
-    held_out_after = _held_out_perplexity(model, calibration.held_out, meter)
+    pruned, *held_out_after = _perplexities(model, texts, meter, shelf, "pruned")
     held_out = None
-    if held_out_before is not None and held_out_after is not None:
+    for before, after in zip(held_out_before, held_out_after, strict=True):
         held_out = HeldOut(
-            perplexity_before=held_out_before,
-            perplexity_after=held_out_after,
-            windows=len(calibration.held_out),
+            perplexity_before=before, perplexity_after=after, windows=len(calibration.held_out)
         )
         on_event(HeldOutMeasured(**held_out.model_dump()))
-    checkpoint.save(loaded, tokenizer, output, ready.source)
+    checkpoint.save(model, tokenizer, output, source, recipe.shard_size)
     return PruneResult(
         recipe=recipe,
-        converted_to=_converted_to(ready.source),
+        converted_to=_converted_to(source),
         plan=ready.plan,
         removed_layers=list(depth.removed),
         perplexity_before=dense,
         perplexity_after=pruned,
         parameters_before=parameters_before,
-        parameters_after=checkpoint.count_parameters(ready.source, loaded),
+        parameters_after=checkpoint.count_parameters(source, model.model),
         dtype=dtype,
-        device=str(where),
-        hidden_states=shelf.placement,
+        device=str(device),
+        memory_plan=plan,
         calibration=calibration.used,
         held_out=held_out,
         vocabulary_windows=random,
@@ -162,7 +181,7 @@ def prune(
         layer_losses=[LayerLoss.model_validate(loss, from_attributes=True) for loss in losses],
         candidates=[Candidate.model_validate(one, from_attributes=True) for one in depth.candidates],
         healed_layers=[HealedLayer.model_validate(layer, from_attributes=True) for layer in depth.healed],
-        seconds=time.monotonic() - started,
+        seconds=0.0,
         peak_rss_bytes=peak_rss_bytes(),
         versions=installed_versions(),
     )
@@ -173,8 +192,13 @@ def _converted_to(source: ModelSource) -> str | None:
     return own_code.model.twin.model_type if own_code is not None and not own_code.in_place else None
 
 
-def _held_out_perplexity(model: LayeredModel, windows: Tensor, meter: Meter) -> float | None:
-    return perplexity_of(mean_loss(model, windows, meter), "the held-out text") if len(windows) else None
+def _perplexities(
+    model: LayeredModel, texts: Sequence[Tensor], meter: Meter, shelf: Shelf, state: str
+) -> list[float]:
+    """Of the evaluation text, and of the held-out text if there is one, in one pass."""
+    whats = (f"the {state} model", f"the {state} model on held-out text")
+    losses = mean_losses(model, texts, meter, shelf)
+    return [perplexity_of(loss, what) for loss, what in zip(losses, whats, strict=False)]
 
 
 def _split(recipe: Recipe, windows: Tensor) -> tuple[Tensor, Tensor]:

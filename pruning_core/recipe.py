@@ -3,8 +3,10 @@
 import unicodedata
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, field_validator
+from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field, TypeAdapter, field_validator
 from pydantic_core import PydanticCustomError
+
+from pruning_core.budgets import Weights
 
 
 class Strict(BaseModel):
@@ -192,6 +194,15 @@ Ratio = Annotated[
 RemoteCode = Literal["native", "in_place"]
 
 
+class MemoryBudget(Strict):
+    """The most memory that a job may take, in bytes or as in `24GiB`; by default all that is free on the worker."""
+
+    device: ByteSize | None = Field(default=None, gt=0, description="Of the device that prunes")
+    host: ByteSize | None = Field(
+        default=None, gt=0, description="Of the machine, beside a device that has memory of its own"
+    )
+
+
 class _CommonRecipe(Strict):
     model: ModelReference
     ratio: Ratio | None = None
@@ -206,6 +217,23 @@ class _CommonRecipe(Strict):
         description="For a model whose code is in its repository: convert it to the family of transformers that "
         "computes the same, or run that code, where the operator trusts it, and keep it",
     )
+
+    memory_budget: MemoryBudget = MemoryBudget()
+    weights: Literal["auto", "resident", "streamed"] = Field(
+        default="auto",
+        description="Whether the decoder layers stay on the device, or each is read when it is its turn; by default "
+        "they stay if they fit. The result is the same",
+    )
+    shard_size: ByteSize = Field(
+        default=ByteSize(5 * 10**9),
+        ge=10**5,
+        description="Most bytes in a file of the pruned checkpoint, also as in `2GB`",
+    )
+
+    @property
+    def weights_asked(self) -> Weights | None:
+        """Where the decoder layers must be; None for where they fit."""
+        return None if self.weights == "auto" else self.weights
 
     @field_validator("model", mode="before")
     @classmethod

@@ -2,8 +2,8 @@
 
 from pydantic import BaseModel
 
-from pruning_core.budgets import Placement
 from pruning_core.events import Precision
+from pruning_core.placement import MemoryPlan
 from pruning_core.planning import Plan
 from pruning_core.recipe import DepthRecipe, OsscarRecipe
 
@@ -58,7 +58,7 @@ class TextUsed(BaseModel):
 class PruneResult(BaseModel):
     """The outcome of `pruning_core.prune`. Parameters count tied weights once; perplexities are in `dtype`.
 
-    `hidden_states` is where those of the calibration rested. `vocabulary_windows` of random tokens calibrated beside
+    `memory_plan` is where layers and hidden states were. `vocabulary_windows` of random tokens calibrated beside
     the text's. `held_out` is None where the whole text calibrates. `converted_to` is the native family of a model whose
     own code was not run.
     """
@@ -73,7 +73,7 @@ class PruneResult(BaseModel):
     parameters_after: int
     dtype: str
     device: str
-    hidden_states: Placement
+    memory_plan: MemoryPlan
     calibration: TextUsed
     vocabulary_windows: int
     held_out: HeldOut | None

@@ -1,5 +1,8 @@
 """The side door, for who helps with a search: a recipe and a share of its windows in, their losses out."""
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 from torch import Tensor
 
 from pruning_core import checkpoint
@@ -10,13 +13,13 @@ from pruning_core.depth.sweep import score_batches
 from pruning_core.devices import find_device
 from pruning_core.errors import OtherConditionsError
 from pruning_core.events import ignore
-from pruning_core.memory import find_shelf
+from pruning_core.memory import NO_BUDGET, plan_memory
 from pruning_core.model_code import Trusted
+from pruning_core.opening import open_model
 from pruning_core.paths import Roots
 from pruning_core.preflight import Preflight
 from pruning_core.progress import CostModel, Meter
-from pruning_core.recipe import DepthRecipe
-from pruning_core.streaming import ResidentModel
+from pruning_core.recipe import DepthRecipe, MemoryBudget
 
 
 def score_share(
@@ -27,6 +30,7 @@ def score_share(
     roots: Roots = None,
     trusted: Trusted = (),
     device: str = "auto",
+    memory_budget: MemoryBudget = NO_BUDGET,
 ) -> Tensor:
     """Score a share of the search that `prune` does with the same recipe.
 
@@ -37,6 +41,7 @@ def score_share(
         roots: folders that local paths must lie under; None for anywhere.
         trusted: whose own code may run, see `pruning_core.model_code`.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, …
+        memory_budget: what any job may take here.
 
     Returns:
         [cuts, windows, positions − 1], float32, in nats, on the CPU: what that process itself would get.
@@ -49,14 +54,15 @@ def score_share(
     where = find_device(device)
     ready = Preflight(recipe, roots, trusted)
     # A share takes no more than the job it is of.
-    find_shelf(ready, where, folder=None)
+    plan, shelf = plan_memory(ready, where, None, memory_budget)
     text = calibration_windows(
         recipe.calibration, ready.calibration, checkpoint.load_tokenizer(ready.source)
     ).windows
     windows = text[: recipe.options.search_windows(len(text))]
-    model = ResidentModel(checkpoint.load_model(ready.source, recipe.dtype, where), ready.family)
-    ours = Conditions.of(model, windows)
-    if ours != conditions:
-        raise OtherConditionsError(f"the search runs under {conditions}, and this process under {ours}")
-    meter = Meter(CostModel.of(ready.family, ready.config), total=1.0, on_event=ignore)
-    return score_batches(model, share.of(windows), share.cuts, meter)
+    with TemporaryDirectory(prefix="secateur-") as work:
+        model = open_model(ready.source, ready.family, recipe.dtype, where, plan.weights, Path(work))
+        ours = Conditions.of(model, windows)
+        if ours != conditions:
+            raise OtherConditionsError(f"the search runs under {conditions}, and this process under {ours}")
+        meter = Meter(CostModel.of(ready.family, ready.config), total=1.0, on_event=ignore)
+        return score_batches(model, share.of(windows), share.cuts, meter, shelf)

@@ -21,17 +21,30 @@ class Kept(Protocol):
 
 
 class Shelf:
-    """Puts tensors away, all of them in one kind of place."""
+    """Puts tensors away, all of them in one kind of place.
 
-    def __init__(self, placement: Placement, device: torch.device, folder: Path | None = None) -> None:
+    Attributes:
+        placement: which.
+        room: bytes that were planned for; None for any number. Who holds more at a time must find out for himself.
+    """
+
+    def __init__(
+        self,
+        placement: Placement,
+        device: torch.device,
+        folder: Path | None = None,
+        *,
+        room: int | None = None,
+    ) -> None:
         """Choose the place.
 
         Args:
             placement: which.
             device: where tensors are worked on.
             folder: where files go; None for the system's folder of temporary ones.
+            room: bytes that were planned for; None for any number.
         """
-        self.placement = placement
+        self.placement, self.room = placement, room
         self._device, self._folder = device, folder
 
     def keep(self, tensor: Tensor) -> Kept:

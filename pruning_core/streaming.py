@@ -1,194 +1,109 @@
-"""The one interface through which algorithms visit a model: a decoder layer at a time.
+"""Models that are bigger than memory: a decoder layer is read, used and let go, and the next one is read meanwhile."""
 
-An algorithm never holds a whole model. It asks for layer i on the device, runs it, may give it back changed, and goes
-on. Whether the other layers are in memory meanwhile is this module's business alone.
-"""
-
-from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
+from pruning_core.layer_files import LayerFiles
+from pruning_core.layered_model import ResidentModel
 from pruning_core.models.description import Family
-
-TOKENS_PER_BATCH = 4096
-TOKENS_PER_CPU_BATCH = 2048
-"""Fewer, because a CPU is quickest while a batch's activations stay in its cache."""
+from pruning_core.skeleton import Skeleton
 
 
-@dataclass(frozen=True)
-class Call:
-    """What a model gives a decoder layer behind the hidden states."""
+class StreamedModel(ResidentModel):
+    """A `LayeredModel` of which only what is around the decoder layers stays on the device.
 
-    positional: tuple[Any, ...]
-    by_name: dict[str, Any]
-
-
-@dataclass
-class Stream:
-    """Hidden states on their way through the layers.
-
-    Attributes:
-        tokens: [windows, positions], the token ids.
-        hidden: [windows, positions, hidden size], the input of the next decoder layer.
-        calls: for each decoder layer, what the model gives it beside them (masks, rotary embeddings).
-        sequence_first: whether the layers take [positions, windows, hidden size].
+    A layer is on the device while it is open. What was changed in it is kept if it is stored, in a file.
     """
 
-    tokens: Tensor
-    hidden: Tensor
-    calls: list[Call]
-    sequence_first: bool
+    resident = False
 
-    def run(self, layer: nn.Module, index: int, hidden: Tensor | None = None) -> Tensor:
-        """Run decoder layer `index` on the hidden states, or on others of the same shape."""
-        hidden, call = self.hidden if hidden is None else hidden, self.calls[index]
-        output = layer(_turn(hidden, self.sequence_first), *call.positional, **call.by_name)
-        return _turn(output[0] if isinstance(output, tuple) else output, self.sequence_first)
+    def __init__(self, skeleton: Skeleton, family: Family, changed: LayerFiles) -> None:
+        """Begin with no layer in memory.
 
-
-class LayeredModel(Protocol):
-    """A causal language model, one decoder layer at a time."""
-
-    family: Family
+        Args:
+            skeleton: reads them.
+            family: how the model is described.
+            changed: keeps those that were changed.
+        """
+        super().__init__(skeleton.model, family)
+        self._skeleton, self._changed = skeleton, changed
+        self._places = list(range(len(self)))
+        self._ahead = _ReadAhead(self._read)
 
     @property
-    def config(self) -> Any: ...
-
-    @property
-    def device(self) -> torch.device: ...
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of weights and hidden states."""
-
-    def __len__(self) -> int:
-        """Count the decoder layers."""
-
-    def open(self, index: int) -> AbstractContextManager[nn.Module]:
-        """Lend decoder layer `index` on the device."""
-
-    def store(self, index: int, layer: nn.Module) -> None:
-        """Take decoder layer `index` back, changed."""
-
-    def remove(self, indices: Collection[int]) -> None:
-        """Take decoder layers out; those behind move up."""
-
-    def embed(self, tokens: Tensor) -> Stream:
-        """Start a stream: [windows, positions] token ids to the first decoder layer's input."""
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        """[…, hidden size] behind the last decoder layer to [1, tokens, vocabulary]."""
-
-
-class ResidentModel:
-    """A `LayeredModel` whose layers all stay on the device."""
-
-    def __init__(self, model: PreTrainedModel, family: Family) -> None:
-        self.model = model.eval()
-        self.family = family
-        parent, _, self._list_name = family.layers.rpartition(".")
-        self._parent = model.get_submodule(parent)
-
-    @property
-    def config(self) -> Any:
-        return self.model.config
-
-    @property
-    def device(self) -> torch.device:
-        device: torch.device = self.model.device
-        return device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        dtype: torch.dtype = self.model.dtype
-        return dtype
-
-    @property
-    def _layers(self) -> nn.ModuleList:
-        layers = getattr(self._parent, self._list_name)
-        assert isinstance(layers, nn.ModuleList)  # noqa: S101  a family's description is wrong, not the user's input
-        return layers
-
-    def __len__(self) -> int:
-        return len(self._layers)
+    def bytes_read(self) -> int:
+        """Of the checkpoint, by all who opened a layer so far."""
+        return self._skeleton.files.bytes_read
 
     @contextmanager
     def open(self, index: int) -> Iterator[nn.Module]:
-        yield self._layers[index]
+        layer, place = self._layers[index], self._places[index]
+        weights = self._ahead.take(index)
+        if place in self._changed:
+            _set(layer, weights, self.device)
+        else:
+            self._skeleton.fill(place, index, weights)
+            self.model._weight_conversions = self._skeleton.conversions
+        del weights
+        if index + 1 < len(self):
+            self._ahead.expect(index + 1)
+        try:
+            yield layer
+        finally:
+            layer.to("meta")
 
     def store(self, index: int, layer: nn.Module) -> None:
-        self._layers[index] = layer
+        self._changed.put(self._places[index], layer)
 
     def remove(self, indices: Collection[int]) -> None:
-        kept = [layer for index, layer in enumerate(self._layers) if index not in indices]
-        setattr(self._parent, self._list_name, nn.ModuleList(kept))
-        for module in self.model.modules():
-            # ChatGLM's loop over its layers goes by a count of its own.
-            if hasattr(module, self.family.depth_field):
-                setattr(module, self.family.depth_field, len(kept))
+        super().remove(indices)
+        self._places = [place for index, place in enumerate(self._places) if index not in indices]
+        self._ahead.forget()
 
-    def embed(self, tokens: Tensor) -> Stream:
-        tokens = tokens.to(self.device)
-        calls: list[Call] = []
-        inputs: list[Tensor] = []
-
-        def record(hidden_states: Tensor, *positional: Any, **by_name: Any) -> Tensor:
-            inputs.append(hidden_states)
-            calls.append(Call(positional, by_name))
-            return hidden_states
-
-        with self._layers_doing(record):
-            self.model.base_model(input_ids=tokens, use_cache=False)
-        sequence_first = self.family.sequence_first
-        return Stream(tokens, _turn(inputs[0], sequence_first), calls, sequence_first)
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        flat = hidden.reshape(1, -1, hidden.shape[-1])
-
-        def inject(*_: Any, **__: Any) -> Tensor:
-            return _turn(flat, self.family.sequence_first)
-
-        # The model's own forward behind its layers: final norm, head, and whatever a family does to its logits.
-        with self._layers_doing(inject):
-            # A row for each token, for no model has positions for so many in one.
-            placeholder = torch.zeros(flat.shape[1], 1, dtype=torch.long, device=self.device)
-            logits: Tensor = self.model(input_ids=placeholder, use_cache=False).logits
-        return logits.reshape(1, flat.shape[1], -1)
-
-    @contextmanager
-    def _layers_doing(self, forward: Callable[..., Tensor]) -> Iterator[None]:
-        """Let every decoder layer do something else than decode, for a while."""
-
-        def give(*arguments: Any, **by_name: Any) -> Tensor | tuple[Tensor, None]:
-            hidden = forward(*arguments, **by_name)
-            return (hidden, None) if self.family.layers_give_tuples else hidden
-
-        layers = list(self._layers)
-        try:
-            for layer in layers:
-                layer.forward = give
-            yield
-        finally:
-            for layer in layers:
-                layer.__dict__.pop("forward", None)
+    def _read(self, index: int) -> Mapping[str, Tensor]:
+        place = self._places[index]
+        return self._changed.read(place) if place in self._changed else self._skeleton.read(place, index)
 
 
-def _turn(hidden: Tensor, sequence_first: bool) -> Tensor:
-    """Between windows first, as in a `Stream`, and the order of the decoder layers."""
-    return hidden.transpose(0, 1).contiguous() if sequence_first else hidden
+def _set(layer: nn.Module, weights: Mapping[str, Tensor], device: torch.device) -> None:
+    """Give a layer weights by their names inside it, which may be of other sizes."""
+    for name, weight in weights.items():
+        path, _, last = name.rpartition(".")
+        module = layer.get_submodule(path)
+        value = weight.to(device)
+        setattr(
+            module,
+            last,
+            nn.Parameter(value, requires_grad=False) if last in module._parameters else value,
+        )
 
 
-def batches(windows: Tensor, device: torch.device) -> Iterator[Tensor]:
-    """Split [windows, positions] into batches that suit the device."""
-    yield from windows.split(batch_size(windows.shape[1], device))
+class _ReadAhead:
+    """Reads the layer that will be wanted next, on a thread of its own."""
 
+    def __init__(self, read: Callable[[int], Mapping[str, Tensor]]) -> None:
+        self._read = read
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
+        self._expected: tuple[int, Future[Mapping[str, Tensor]]] | None = None
 
-def batch_size(positions: int, device: torch.device) -> int:
-    """How many windows of so many positions make a batch that suits the device."""
-    tokens = TOKENS_PER_CPU_BATCH if device.type == "cpu" else TOKENS_PER_BATCH
-    return max(1, tokens // positions)
+    def expect(self, index: int) -> None:
+        """Begin to read a layer."""
+        self._expected = index, self._thread.submit(self._read, index)
+
+    def take(self, index: int) -> Mapping[str, Tensor]:
+        """Give a layer, which was expected or not."""
+        expected, self._expected = self._expected, None
+        if expected is None:
+            return self._read(index)
+        number, reading = expected
+        # Also where it is not wanted: two that read at a time would hold a layer more.
+        weights = reading.result()
+        return weights if number == index else self._read(index)
+
+    def forget(self) -> None:
+        """Layers are numbered anew."""
+        self._expected = None

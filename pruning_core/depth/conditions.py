@@ -8,7 +8,7 @@ import transformers
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from pruning_core.streaming import LayeredModel
+from pruning_core.layered_model import LayeredModel
 
 
 class Conditions(BaseModel):

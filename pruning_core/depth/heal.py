@@ -1,7 +1,6 @@
 """Closed-form repair of a model that lost decoder layers: the MLPs around the cut learn to do without them."""
 
 import copy
-from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median_low
 from typing import Literal
@@ -11,14 +10,15 @@ from torch import Tensor, nn
 
 from pruning_core.depth.cuts import Cut
 from pruning_core.events import LayerHealed
+from pruning_core.layered_model import LayeredModel
 from pruning_core.models.attention import AttentionOutput
 from pruning_core.models.layer_mlp import has_described_mlp, mlp_of
 from pruning_core.perplexity import loss_sum, predictions
 from pruning_core.progress import CostModel, Meter
 from pruning_core.recipe import DepthOptions
 from pruning_core.repair.visitors import Visitors, repair_cost
+from pruning_core.resting import embedded
 from pruning_core.shelf import Shelf
-from pruning_core.streaming import LayeredModel, Stream, batches
 
 Heal = Literal["none", "boundary", "all"]
 
@@ -103,7 +103,7 @@ def heal(
         windows: [windows, positions] token ids that are fitted; the last of them choose ridges.
         follower: [windows, positions] token ids whose loss behind the healed layers is measured.
         options: see `recipe.DepthOptions`.
-        shelf: where the fitted windows' hidden states rest.
+        shelf: where hidden states rest.
         keep: whether healed layers replace the model's, or are forgotten.
         meter: told of each piece of work.
 
@@ -115,7 +115,7 @@ def heal(
     """
     steps = {step.layer: step for step in plan_heal(len(model), cut, options.heal)}
     visitors = Visitors(model, windows, options, shelf, meter)
-    followers = [model.embed(tokens) for tokens in batches(follower, model.device)]
+    followers = embedded(model, follower, shelf)
     healed: list[LayerHealed] = []
     for index in (index for index in range(len(model)) if index not in cut):
         step = steps.get(index)
@@ -132,7 +132,8 @@ def heal(
                     model.store(index, layer)
             elif step is not None:
                 visitors.run(layer, index)
-            _run(followers, layer, index)
+            for stream in followers:
+                stream.advance(layer, index)
             meter.layer(follower.numel())
     loss = sum(loss_sum(model, stream.hidden, stream.tokens) for stream in followers)
     meter.head(follower.numel())
@@ -159,8 +160,3 @@ def _heal_layer(
         dampings.append(final.damping)
     visitors.advance()
     return LayerHealed(step.layer, missed / energy if energy else 0.0, median_low(dampings))
-
-
-def _run(streams: Sequence[Stream], layer: nn.Module, index: int) -> None:
-    for stream in streams:
-        stream.hidden = stream.run(layer, index)

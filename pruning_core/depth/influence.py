@@ -7,12 +7,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from pruning_core.depth.cuts import Cut
+from pruning_core.layered_model import LayeredModel
 from pruning_core.progress import Meter
-from pruning_core.streaming import LayeredModel, batches
+from pruning_core.resting import groups
+from pruning_core.shelf import Kept, Shelf
 
 
 @torch.no_grad()
-def block_influences(model: LayeredModel, windows: Tensor, cuts: Sequence[Cut], meter: Meter) -> list[float]:
+def block_influences(
+    model: LayeredModel, windows: Tensor, cuts: Sequence[Cut], meter: Meter, shelf: Shelf
+) -> list[float]:
     """1 − the mean cosine of the hidden states before the first and behind the last layer of each run.
 
     One pass of the dense model. It costs little beside the perplexities, and knows nothing of what later layers make of
@@ -23,26 +27,32 @@ def block_influences(model: LayeredModel, windows: Tensor, cuts: Sequence[Cut], 
         windows: [windows, positions] token ids.
         cuts: runs of consecutive layers.
         meter: told of each piece of work.
+        shelf: where hidden states rest.
     """
     totals = [0.0 for _ in cuts]
-    for tokens in batches(windows, model.device):
-        stream = model.embed(tokens)
-        waiting: dict[int, Tensor] = {}
+    for (group,) in groups(model, [windows], shelf):
+        waiting: dict[int, list[Kept]] = {}
         for index in range(len(model)):
             if any(cut[0] == index for cut in cuts):
-                waiting[index] = stream.hidden
+                waiting[index] = [stream.rest() for stream in group]
             with model.open(index) as layer:
-                stream.hidden = stream.run(layer, index)
-            meter.layer(tokens.numel())
+                for stream in group:
+                    stream.advance(layer, index)
+                    meter.layer(stream.tokens.numel())
             for number, cut in enumerate(cuts):
                 if cut[-1] == index:
-                    cosines = functional.cosine_similarity(
-                        waiting[cut[0]].float(), stream.hidden.float(), dim=-1
+                    totals[number] += sum(
+                        _turn(before.fetch(), stream.hidden)
+                        for before, stream in zip(waiting[cut[0]], group, strict=True)
                     )
-                    totals[number] += (1 - cosines).double().sum().item()
             waiting = {
                 start: hidden
                 for start, hidden in waiting.items()
                 if any(cut[0] == start and cut[-1] > index for cut in cuts)
             }
     return [total / windows.numel() for total in totals]
+
+
+def _turn(before: Tensor, behind: Tensor) -> float:
+    cosines = functional.cosine_similarity(before.float(), behind.float(), dim=-1)
+    return (1 - cosines).double().sum().item()

@@ -15,11 +15,11 @@ from pruning_core.depth.sharing import Helpers
 from pruning_core.errors import BrokenModelError
 from pruning_core.events import CandidateScored, LayerHealed, OnEvent, StageStarted
 from pruning_core.finiteness import OVERFLOW_REMEDY
+from pruning_core.layered_model import LayeredModel
 from pruning_core.perplexity import exponentiate
 from pruning_core.progress import CostModel, Meter
 from pruning_core.recipe import DepthOptions
 from pruning_core.shelf import Shelf
-from pruning_core.streaming import LayeredModel
 
 TRIAL_EVERY = 4
 """The leaders are healed on one in so many of the windows that heal the chosen one."""
@@ -109,7 +109,7 @@ def prune_depth(
         search_windows: [windows, positions] token ids that choose.
         heal_windows: [windows, positions] token ids that heal.
         options: see `recipe.DepthOptions`.
-        shelf: where the hidden states of the windows that heal rest.
+        shelf: where hidden states rest.
         costs: what a token costs.
         meter: told of each piece of work; expects `depth_cost`.
         on_event: told of each candidate's standing and each healed layer.
@@ -128,6 +128,7 @@ def prune_depth(
         options=options,
         costs=costs,
         meter=meter,
+        shelf=shelf,
         on_event=on_event,
         helpers=helpers,
     )

@@ -13,8 +13,9 @@ from pruning_core.depth.cuts import Cut
 from pruning_core.depth.share import Share
 from pruning_core.depth.sharing import Helpers, score_round
 from pruning_core.depth.sweep import sweep_cost
+from pruning_core.layered_model import LayeredModel
 from pruning_core.progress import CostModel, Meter
-from pruning_core.streaming import LayeredModel
+from pruning_core.shelf import Shelf
 
 FIRST_ROUND_TOKENS = 256
 """Enough to tell the hopeless: without the first layers a model knows nothing."""
@@ -94,6 +95,7 @@ def race(
     confidence: float,
     costs: CostModel,
     meter: Meter,
+    shelf: Shelf,
     on_round: Callable[[Sequence[Standing]], None],
     helpers: Helpers | None = None,
 ) -> list[Standing]:
@@ -111,6 +113,7 @@ def race(
         confidence: that no cut drops out which is better than the leader, on all of these windows.
         costs: what a token costs.
         meter: told of each piece of work, and of work that is not needed any more; expects `race_cost`.
+        shelf: where hidden states rest.
         on_round: told how the cuts stand after each round.
         helpers: who score shares of the rounds; the standings are the same without them.
 
@@ -126,7 +129,7 @@ def race(
     racing = list(cuts)
     for number, part in enumerate(rounds):
         whole = Share(cuts=tuple(racing), start=part.start, end=part.end, positions=part.positions)
-        scored = score_round(model, windows, whole, meter, helpers)
+        scored = score_round(model, windows, whole, meter, shelf, helpers)
         for cut, values in zip(racing, scored, strict=True):
             before = losses.get(cut) if part.start else None
             losses[cut] = values if before is None else torch.cat([before, values])
@@ -150,11 +153,12 @@ def run_all(
     cuts: Sequence[Cut],
     *,
     meter: Meter,
+    shelf: Shelf,
     helpers: Helpers | None = None,
 ) -> list[Standing]:
     """Score every cut on all windows, with helpers if there are any; the best first."""
     whole = Share(cuts=tuple(cuts), start=0, end=len(windows), positions=windows.shape[1])
-    scored = score_round(model, windows, whole, meter, helpers)
+    scored = score_round(model, windows, whole, meter, shelf, helpers)
     everything = dict(zip(cuts, scored, strict=True))
     return sorted(_stand(everything, math.inf, scored[0].numel()), key=_rank)
 

@@ -13,10 +13,11 @@ from pruning_core.depth.sweep import sweep_cost
 from pruning_core.errors import BrokenModelError
 from pruning_core.events import CandidateScored, OnEvent
 from pruning_core.finiteness import OVERFLOW_REMEDY
+from pruning_core.layered_model import LayeredModel
 from pruning_core.perplexity import exponentiate
 from pruning_core.progress import CostModel, Meter
 from pruning_core.recipe import DepthOptions
-from pruning_core.streaming import LayeredModel
+from pruning_core.shelf import Shelf
 
 
 def search_cost(layers: int, remove: int, windows: Tensor, options: DepthOptions, costs: CostModel) -> float:
@@ -45,6 +46,7 @@ def search_cuts(
     options: DepthOptions,
     costs: CostModel,
     meter: Meter,
+    shelf: Shelf,
     on_event: OnEvent,
     helpers: Helpers | None = None,
 ) -> list[CandidateScored]:
@@ -57,6 +59,7 @@ def search_cuts(
         options: what to rank, by what; see `recipe.DepthOptions`. Its `layers` are the only candidate, unmeasured.
         costs: what a token costs.
         meter: told of each piece of work; expects `search_cost`.
+        shelf: where hidden states rest.
         on_event: told how each candidate stands, again after each round of a race.
         helpers: who score shares of the perplexities.
 
@@ -69,10 +72,12 @@ def search_cuts(
     if options.layers is not None:
         return [CandidateScored(tuple(sorted(options.layers)), perplexity=None)]
     if options.score == "block_influence":
-        return _rank_by_influence(model, windows, consecutive_cuts(len(model), remove), meter, on_event)
+        return _rank_by_influence(
+            model, windows, consecutive_cuts(len(model), remove), meter, shelf, on_event
+        )
 
     def best_first(cuts: Sequence[Cut]) -> list[CandidateScored]:
-        return _race(model, windows, cuts, options, costs, meter, on_event, helpers)
+        return _race(model, windows, cuts, options, costs, meter, shelf, on_event, helpers)
 
     if options.selection == "consecutive":
         return best_first(consecutive_cuts(len(model), remove))
@@ -83,10 +88,10 @@ def search_cuts(
     return ranked
 
 
-def _rank_by_influence(
-    model: LayeredModel, windows: Tensor, cuts: Sequence[Cut], meter: Meter, on_event: OnEvent
+def _rank_by_influence(  # noqa: PLR0917  the same as its caller's
+    model: LayeredModel, windows: Tensor, cuts: Sequence[Cut], meter: Meter, shelf: Shelf, on_event: OnEvent
 ) -> list[CandidateScored]:
-    influences = block_influences(model, windows, cuts, meter)
+    influences = block_influences(model, windows, cuts, meter, shelf)
     ranked = [
         CandidateScored(cut, perplexity=None, block_influence=influence)
         for influence, cut in sorted(zip(influences, cuts, strict=True))
@@ -106,6 +111,7 @@ def _race(  # noqa: PLR0917  the same as its caller's
     options: DepthOptions,
     costs: CostModel,
     meter: Meter,
+    shelf: Shelf,
     on_event: OnEvent,
     helpers: Helpers | None,
 ) -> list[CandidateScored]:
@@ -121,11 +127,12 @@ def _race(  # noqa: PLR0917  the same as its caller's
             confidence=options.confidence,
             costs=costs,
             meter=meter,
+            shelf=shelf,
             on_round=tell,
             helpers=helpers,
         )
     else:
-        standings = run_all(model, windows, cuts, meter=meter, helpers=helpers)
+        standings = run_all(model, windows, cuts, meter=meter, shelf=shelf, helpers=helpers)
         tell(standings)
     ranked = [candidate_of(standing) for standing in standings]
     if not math.isfinite(standings[0].loss):

@@ -10,8 +10,9 @@ from pruning_core.depth.conditions import Conditions
 from pruning_core.depth.cuts import layer_passes
 from pruning_core.depth.share import Share, share_out
 from pruning_core.depth.sweep import score_batches, score_cuts, sweep_batch
+from pruning_core.layered_model import LayeredModel
 from pruning_core.progress import Meter
-from pruning_core.streaming import LayeredModel
+from pruning_core.shelf import Shelf
 
 
 class Helpers(Protocol):
@@ -32,8 +33,8 @@ class Helpers(Protocol):
         """
 
 
-def score_round(
-    model: LayeredModel, windows: Tensor, whole: Share, meter: Meter, helpers: Helpers | None
+def score_round(  # noqa: PLR0917  most are `score_cuts`'s
+    model: LayeredModel, windows: Tensor, whole: Share, meter: Meter, shelf: Shelf, helpers: Helpers | None
 ) -> Tensor:
     """Score a round, together with the helpers if there is more than a batch for each.
 
@@ -44,6 +45,7 @@ def score_round(
         windows: [windows, positions] token ids of the whole search.
         whole: the round.
         meter: told of each piece of work, here or elsewhere.
+        shelf: where hidden states rest.
         helpers: others to ask; None for nobody.
 
     Returns:
@@ -52,12 +54,12 @@ def score_round(
     batch = sweep_batch(model, whole.positions, whole.cuts)
     own, *others = share_out(whole, batch, 1 + (helpers.number if helpers else 0))
     if helpers is None or not others:
-        return score_cuts(model, whole.of(windows), whole.cuts, meter)
+        return score_cuts(model, whole.of(windows), whole.cuts, meter, shelf)
     helpers.offer(others, Conditions.of(model, windows))
-    scored = [score_batches(model, own.of(windows), own.cuts, meter)]
+    scored = [score_batches(model, own.of(windows), own.cuts, meter, shelf)]
     for share, losses in zip(others, helpers.collect(), strict=True):
         if losses is None:
-            scored.append(score_batches(model, share.of(windows), share.cuts, meter))
+            scored.append(score_batches(model, share.of(windows), share.cuts, meter, shelf))
             continue
         tokens = share.of(windows).numel()
         meter.layer(layer_passes(len(model), share.cuts) * tokens)

@@ -7,9 +7,11 @@ from torch import Tensor, nn
 
 from pruning_core import budgets
 from pruning_core.depth.cuts import Cut, before, layer_passes, staying
+from pruning_core.layered_model import LayeredModel, Stream, batch_size
 from pruning_core.perplexity import token_losses
 from pruning_core.progress import CostModel, Meter
-from pruning_core.streaming import LayeredModel, Stream, batch_size
+from pruning_core.resting import resting_place
+from pruning_core.shelf import Kept, Shelf
 
 
 def sweep_cost(layers: int, cuts: Sequence[Cut], tokens: int, costs: CostModel) -> float:
@@ -22,36 +24,37 @@ def sweep_cost(layers: int, cuts: Sequence[Cut], tokens: int, costs: CostModel) 
 
 
 @torch.no_grad()
-def score_cuts(model: LayeredModel, windows: Tensor, cuts: Sequence[Cut], meter: Meter) -> Tensor:
+def score_cuts(
+    model: LayeredModel, windows: Tensor, cuts: Sequence[Cut], meter: Meter, shelf: Shelf
+) -> Tensor:
     """Next-token losses of the model without the layers of each cut.
 
     A cut model is the dense one up to its first removed layer, so all cuts share the dense stream until they leave it,
     and two cuts share a stream for as long as they have removed the same layers. All streams pass a decoder layer
-    together; it is opened once for as many windows as `budgets.SWEEP_BYTES` holds.
+    together; it is opened once for as many windows as `budgets.SWEEP_BYTES` holds, or for all of them where it must be
+    read.
 
     Args:
         model: the dense model, left as it is.
         windows: [windows, positions] token ids.
         cuts: removed layers of each candidate.
         meter: told of each piece of work.
+        shelf: where the streams rest.
 
     Returns:
         [cuts, windows, positions − 1], float32, in nats, on the CPU.
     """
     if len(windows) > sweep_batch(model, windows.shape[1], cuts):
-        return score_batches(model, windows, cuts, meter)
+        return score_batches(model, windows, cuts, meter, shelf)
     # Fewer than fill a batch: streams go together in one, for a layer that is read is worth many rows.
-    return _score(
-        model,
-        windows,
-        cuts,
-        meter,
-        _Crowd(model, windows, batch_size(windows.shape[1], model.device), mixed=True),
-    )
+    batch = batch_size(windows.shape[1], model.device)
+    return _score(model, windows, cuts, meter, _Crowd(model, windows, batch, shelf, mixed=True))
 
 
 @torch.no_grad()
-def score_batches(model: LayeredModel, windows: Tensor, cuts: Sequence[Cut], meter: Meter) -> Tensor:
+def score_batches(
+    model: LayeredModel, windows: Tensor, cuts: Sequence[Cut], meter: Meter, shelf: Shelf
+) -> Tensor:
     """Score whole batches of windows, as `score_cuts` does those of a round with more than one.
 
     A batch holds windows of one stream, and a round's batches begin at every `sweep_batch` windows. So every row meets
@@ -62,14 +65,18 @@ def score_batches(model: LayeredModel, windows: Tensor, cuts: Sequence[Cut], met
         windows: [windows, positions] token ids: a run of the round's batches, of which only its last may be smaller.
         cuts: removed layers of each candidate of the round.
         meter: told of each piece of work.
+        shelf: where the streams rest.
 
     Returns:
         [cuts, windows, positions − 1], float32, in nats, on the CPU.
     """
     batch = sweep_batch(model, windows.shape[1], cuts)
-    together = _held_together(model, windows.shape[1], cuts) // batch * batch
+    room = budgets.SWEEP_BYTES if model.resident else shelf.room
+    together = len(windows)
+    if room is not None:
+        together = max(1, _windows_in(room, model, windows.shape[1], cuts) // batch) * batch
     parts = [
-        _score(model, part, cuts, meter, _Crowd(model, part, batch, mixed=False))
+        _score(model, part, cuts, meter, _Crowd(model, part, batch, shelf, mixed=False))
         for part in windows.split(together)
     ]
     return torch.cat(parts, dim=1)
@@ -77,19 +84,20 @@ def score_batches(model: LayeredModel, windows: Tensor, cuts: Sequence[Cut], met
 
 def sweep_batch(model: LayeredModel, positions: int, cuts: Sequence[Cut]) -> int:
     """How many windows of so many positions make a batch in a sweep of these cuts."""
-    return min(batch_size(positions, model.device), _held_together(model, positions, cuts))
+    fitting = _windows_in(budgets.SWEEP_BYTES, model, positions, cuts)
+    return max(1, min(batch_size(positions, model.device), fitting))
 
 
-def _held_together(model: LayeredModel, positions: int, cuts: Sequence[Cut]) -> int:
-    """For how many windows the hidden states of all cuts are held at a time."""
+def _windows_in(room: int, model: LayeredModel, positions: int, cuts: Sequence[Cut]) -> int:
+    """For how many windows so many bytes hold the hidden states of all cuts."""
     of_one: int = len(cuts) * positions * model.config.hidden_size * model.dtype.itemsize
-    return max(1, budgets.SWEEP_BYTES // of_one)
+    return room // of_one
 
 
 def _score(
     model: LayeredModel, windows: Tensor, cuts: Sequence[Cut], meter: Meter, crowd: "_Crowd"
 ) -> Tensor:
-    streams: dict[Cut, Tensor] = {(): crowd.embedded}
+    streams: dict[Cut, _Hidden] = {(): crowd.embedded}
     for index in range(len(model)):
         removing = {(*before(cut, index), index): streams[before(cut, index)] for cut in cuts if index in cut}
         keeping = staying(cuts, index)
@@ -104,38 +112,48 @@ def _score(
     return torch.stack(losses)
 
 
+_Hidden = Sequence[Kept]
+"""Hidden states of the windows, batch by batch, [windows, positions, hidden size] each."""
+
+
 class _Crowd:
     """Runs several hidden states of the same windows through the model, in batches of so many windows.
 
     `mixed` lets a batch hold windows of several streams.
     """
 
-    def __init__(self, model: LayeredModel, windows: Tensor, batch: int, *, mixed: bool) -> None:
-        self._model, self._batch, self._mixed = model, batch, mixed
-        self._streams: dict[int, Stream] = {}
-        self._tokens = windows.to(model.device)
-        self.embedded = torch.cat([model.embed(part).hidden for part in windows.split(batch)])
+    def __init__(
+        self, model: LayeredModel, windows: Tensor, batch: int, shelf: Shelf, *, mixed: bool
+    ) -> None:
+        self._model, self._shelf = model, resting_place(model, shelf)
+        self._calls: dict[int, Stream] = {}
+        self._tokens = windows.to(model.device).split(batch)
+        self._streams_together = max(1, batch // len(windows)) if mixed else 1
+        self.embedded: _Hidden = [self._shelf.keep(model.embed(part).hidden) for part in self._tokens]
 
-    def run(self, layer: nn.Module, index: int, hidden: Sequence[Tensor]) -> Sequence[Tensor]:
-        """Run [windows, positions, hidden size] each."""
-        if not hidden:
-            return []
-        if self._mixed:
-            together = self._run(layer, index, torch.cat([*hidden]))
-            return list(together.view(len(hidden), *hidden[0].shape))
-        return [self._run(layer, index, stream) for stream in hidden]
+    def run(self, layer: nn.Module, index: int, streams: Sequence[_Hidden]) -> list[_Hidden]:
+        """Run each of the streams."""
+        batches = zip(*streams, strict=True)
+        outputs = [self._run(layer, index, batch) for batch in batches]
+        return [list(stream) for stream in zip(*outputs, strict=True)]
 
-    def _run(self, layer: nn.Module, index: int, hidden: Tensor) -> Tensor:
-        parts = hidden.split(self._batch)
-        return torch.cat([self._stream_of(len(rows)).run(layer, index, rows) for rows in parts])
+    def _run(self, layer: nn.Module, index: int, batch: Sequence[Kept]) -> list[Kept]:
+        """Run one batch of every stream."""
+        outputs: list[Kept] = []
+        for start in range(0, len(batch), self._streams_together):
+            hidden = [stream.fetch() for stream in batch[start : start + self._streams_together]]
+            rows = torch.cat(hidden) if len(hidden) > 1 else hidden[0]
+            output = self._calls_of(len(rows)).run(layer, index, rows)
+            outputs += [self._shelf.keep(part) for part in output.split(len(hidden[0]))]
+        return outputs
 
-    def losses(self, hidden: Tensor) -> Tensor:
+    def losses(self, stream: _Hidden) -> Tensor:
         """Next-token losses behind the last layer, [windows, positions − 1]."""
-        parts = zip(hidden.split(self._batch), self._tokens.split(self._batch), strict=True)
-        return torch.cat([token_losses(self._model, rows, tokens) for rows, tokens in parts])
+        parts = zip(stream, self._tokens, strict=True)
+        return torch.cat([token_losses(self._model, rows.fetch(), tokens) for rows, tokens in parts])
 
-    def _stream_of(self, rows: int) -> Stream:
+    def _calls_of(self, rows: int) -> Stream:
         """What the model gives its layers with a batch of so many windows; it depends on their number alone."""
-        if rows not in self._streams:
-            self._streams[rows] = self._model.embed(self._tokens[:1].expand(rows, -1))
-        return self._streams[rows]
+        if rows not in self._calls:
+            self._calls[rows] = self._model.embed(self._tokens[0][:1].expand(rows, -1))
+        return self._calls[rows]

@@ -6,10 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from pruning_core.events import PerplexityPoint
+from pruning_core.layered_model import LayeredModel
 from pruning_core.perplexity import exponentiate, loss_sum, predictions
 from pruning_core.progress import CostModel, Meter
+from pruning_core.resting import RestingStream
 from pruning_core.result import TextUsed
-from pruning_core.streaming import LayeredModel
+from pruning_core.shelf import Shelf
 
 SHARE_OF_JOB = 0.1
 WINDOWS = 4
@@ -55,11 +57,10 @@ def plan_probe(layers: int, evaluation: TextUsed, costs: CostModel, job_cost: fl
 class PerplexityProbe:
     """A few evaluation windows that follow the pruning through the layers."""
 
-    def __init__(self, model: LayeredModel, windows: Tensor, meter: Meter) -> None:
-        self._model = model
-        self._meter = meter
+    def __init__(self, model: LayeredModel, windows: Tensor, meter: Meter, shelf: Shelf) -> None:
+        self._model, self._meter = model, meter
         self._windows = windows
-        self._stream = model.embed(windows)
+        self._stream = RestingStream(model.embed(windows), shelf)
 
     @torch.no_grad()
     def measure(self, pruned: int) -> PerplexityPoint:
@@ -67,7 +68,7 @@ class PerplexityProbe:
         hidden = self._stream.hidden
         for index in range(pruned, len(self._model)):
             with self._model.open(index) as layer:
-                hidden = self._stream.run(layer, index, hidden)
+                hidden = self._stream.output(layer, index, hidden)
             self._meter.layer(self._windows.numel())
         loss = loss_sum(self._model, hidden, self._stream.tokens) / predictions(self._windows)
         self._meter.head(self._windows.numel())
@@ -76,5 +77,5 @@ class PerplexityProbe:
     @torch.no_grad()
     def advance(self, layer: nn.Module, index: int) -> None:
         """Follow through decoder layer `index`, which has been pruned."""
-        self._stream.hidden = self._stream.run(layer, index)
+        self._stream.advance(layer, index)
         self._meter.layer(self._windows.numel())

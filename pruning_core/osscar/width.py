@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pruning_core.events import LayerPruned, OnEvent, Precision, StageStarted
+from pruning_core.layered_model import LayeredModel
 from pruning_core.models.attention import AttentionOutput
 from pruning_core.models.layer_mlp import mlp_of
 from pruning_core.models.mlp import MlpChannels
@@ -19,7 +20,6 @@ from pruning_core.recipe import OsscarOptions
 from pruning_core.repair.regression import Refit
 from pruning_core.repair.visitors import Visitors, repair_cost
 from pruning_core.shelf import Shelf
-from pruning_core.streaming import LayeredModel
 
 
 def width_cost(layers: int, calibration_tokens: int, options: OsscarOptions, costs: CostModel) -> float:
@@ -57,7 +57,7 @@ def prune_width(
         windows: [windows, positions], calibration token ids; the last of them choose λ of the refit.
         keep: channels that stay in each MLP.
         options: see `recipe.OsscarOptions`.
-        shelf: where the windows' hidden states rest.
+        shelf: where hidden states rest.
         probe_windows: [windows, positions], evaluation token ids for the progress points.
         probe: how many of them, and when.
         meter: told of each piece of work.
@@ -71,7 +71,7 @@ def prune_width(
     """
     on_event(StageStarted("calibrating"))
     visitors = Visitors(model, windows, options, shelf, meter)
-    follower = PerplexityProbe(model, probe_windows[: probe.windows], meter) if probe.windows else None
+    follower = PerplexityProbe(model, probe_windows[: probe.windows], meter, shelf) if probe.windows else None
 
     on_event(StageStarted("pruning"))
     pruned: list[LayerPruned] = []

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from pruning_core import budgets
 from pruning_core.budgets import FIT_TOKENS_PER_INPUT
 from pruning_core.finiteness import require_finite_activations
+from pruning_core.layered_model import LayeredModel, batches
 from pruning_core.models.attention import AttentionOutput
 from pruning_core.models.layer_mlp import LayerMlp
 from pruning_core.models.mlp import MlpChannels
@@ -20,7 +21,6 @@ from pruning_core.repair.producers import Example, fit_producers
 from pruning_core.repair.regression import Refit, refit
 from pruning_core.repair.visits import Visitor
 from pruning_core.shelf import Shelf
-from pruning_core.streaming import LayeredModel, batches
 
 HELD_OUT_SHARE = 1 / 8
 """Of the calibration windows, those that choose λ of the refit."""
@@ -79,7 +79,7 @@ class Visitors:
         self, model: LayeredModel, windows: Tensor, options: RepairOptions, shelf: Shelf, meter: Meter
     ) -> None:
         """Embed the windows, [windows, positions]; the last of them are those that choose. The shelf keeps the rest."""
-        self._options, self._meter, self._placement = options, meter, shelf.placement
+        self._options, self._meter = options, meter
         self._held = windows.numel() * model.dtype.itemsize
 
         def visitors(windows: Tensor) -> list[Visitor]:
@@ -123,7 +123,7 @@ class Visitors:
     def enter(self, layer: nn.Module, index: int, mlp: LayerMlp) -> None:
         """Run the layer beside its MLP."""
         fits = self._held * mlp.parts[0].width <= budgets.ACTIVATION_CACHE_BYTES
-        hold = fits and len(mlp.parts) == 1 and self._placement == "device"
+        hold = fits and len(mlp.parts) == 1
         for visitor in self._all():
             visitor.enter(layer, index, mlp, hold=hold)
         self._layer, self._mlp = index, mlp

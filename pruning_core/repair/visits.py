@@ -5,6 +5,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from pruning_core.layered_model import Stream
 from pruning_core.models.attention import AttentionOutput
 from pruning_core.models.layer_mlp import Given, Heard, LayerMlp, Routing
 from pruning_core.models.mlp import MlpChannels
@@ -12,7 +13,6 @@ from pruning_core.progress import Meter
 from pruning_core.repair.moments import MomentSums
 from pruning_core.repair.producers import Example
 from pruning_core.shelf import Kept, Shelf
-from pruning_core.streaming import Stream
 
 
 class Visitor:
@@ -112,7 +112,7 @@ class Visitor:
         self._meter.gram(self._share_of_tokens)
         at.targets = self._shelf.keep(targets) if targets is not None and self._keep_examples else None
         if at.hold:
-            at.activations = activations
+            at.activations = self._shelf.keep(activations)
 
     def _targets(
         self, channels: MlpChannels, given: Given, activations: Tensor, drift_correction: float
@@ -143,7 +143,7 @@ class Visitor:
     def narrow(self, kept: Tensor) -> None:
         """Drop what is held of channels other than `kept`."""
         if self._at.activations is not None:
-            self._at.activations = self._at.activations[:, kept]
+            self._at.activations = self._shelf.keep(self._at.activations.fetch()[:, kept])
 
     def example(self, every: int) -> Example | None:
         """Every so many-th token of what the part got and should give; None if it got none."""
@@ -165,7 +165,7 @@ class Visitor:
         self._meter.gram(self._share_of_tokens)
         self._meter.change(2 * self._share_of_tokens)
         if at.hold:
-            at.activations = activations
+            at.activations = self._shelf.keep(activations)
 
     def forget_activations(self) -> None:
         """Do not use what the last `observe_again` saw: the producers have changed since."""
@@ -178,7 +178,7 @@ class Visitor:
             output = at.mlp.output(at.heard())
         else:
             (channels,) = at.mlp.parts
-            output = channels.consumer(at.activations)
+            output = channels.consumer(at.activations.fetch())
         self._hidden = self._shelf.keep(at.mlp.junction.add(at.beside.fetch(), output))
         self._meter.change(self.tokens)
         self._visit = None
@@ -217,7 +217,7 @@ class _Visit:
         self.lack: Kept | None = None
         self.part, self.routed, self.rows = 0, True, 0
         self.targets: Kept | None = None
-        self.activations: Tensor | None = None
+        self.activations: Kept | None = None
 
     def heard(self) -> Heard:
         """What the MLP gets."""

@@ -9,6 +9,7 @@ import torch
 from pruning_core import checkpoint, parse_recipe, prune
 from pruning_core.calibration import tokenize
 from pruning_core.events import ignore
+from pruning_core.layered_model import ResidentModel
 from pruning_core.model_source import find_model
 from pruning_core.models.mlp import MlpChannels
 from pruning_core.models.registry import describe
@@ -17,9 +18,8 @@ from pruning_core.perplexity import mean_loss
 from pruning_core.progress import CostModel, Meter
 from pruning_core.recipe import ModelReference
 from pruning_core.repair.regression import damp
-from pruning_core.streaming import ResidentModel
 from pruning_core.text_source import find_text
-from tests.pruning_core.conftest import transformers_loss
+from tests.pruning_core.conftest import ON_DEVICE, transformers_loss
 from tests.pruning_core.oracles import downdate_one_at_a_time, objective, paper
 
 
@@ -58,7 +58,7 @@ def test_the_header_tells_what_transformers_loads(smollm2: ResidentModel, gguf: 
 
 def test_its_loss_is_that_of_transformers(smollm2: ResidentModel, windows: torch.Tensor) -> None:
     meter = Meter(CostModel(head=8, gram=1, change=1, solve=1, fit=1, fit_tokens=1), 1.0, ignore)
-    ours = mean_loss(smollm2, windows[:2], meter)
+    ours = mean_loss(smollm2, windows[:2], meter, ON_DEVICE)
     assert ours == pytest.approx(transformers_loss(smollm2.model, windows[:2]), rel=1e-6)
 
 

@@ -9,10 +9,10 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from pruning_core.events import ignore
+from pruning_core.layered_model import ResidentModel
 from pruning_core.models.registry import describe
 from pruning_core.progress import CostModel, Meter
 from pruning_core.shelf import Shelf
-from pruning_core.streaming import ResidentModel
 from tests.tiny_models import VOCABULARY
 
 Load = Callable[[], ResidentModel]

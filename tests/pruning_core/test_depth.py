@@ -10,9 +10,9 @@ from torch.nn import functional
 from pruning_core.depth.prune import DepthOutcome, depth_cost, prune_depth
 from pruning_core.errors import BrokenModelError
 from pruning_core.events import CandidateScored, Event, LayerHealed, OnEvent, ignore
+from pruning_core.layered_model import ResidentModel
 from pruning_core.progress import CostModel, Meter
 from pruning_core.recipe import DepthOptions
-from pruning_core.streaming import ResidentModel
 from tests.pruning_core.conftest import ON_DEVICE, Load, transformers_loss
 from tests.pruning_core.test_sweep import brute_force
 

@@ -13,13 +13,13 @@ from torch.nn import functional
 from transformers import AutoModelForCausalLM
 
 from pruning_core.events import LayerPruned, ignore
+from pruning_core.layered_model import ResidentModel
 from pruning_core.models.registry import describe
 from pruning_core.osscar.probe import NO_PROBE
 from pruning_core.osscar.width import prune_width, width_cost
 from pruning_core.progress import CostModel, Meter
 from pruning_core.recipe import OsscarOptions
 from pruning_core.repair.regression import damp, ridge
-from pruning_core.streaming import ResidentModel
 from tests.pruning_core.conftest import ON_DEVICE, resident
 from tests.pruning_core.oracles import downdate_one_at_a_time
 from tests.tiny_models import make_tiny

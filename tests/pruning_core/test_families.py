@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,24 +17,22 @@ from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
     GenerationConfig,
-    PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
-from pruning_core import PruneResult, parse_recipe, prune
+from pruning_core import PruneResult, Recipe, parse_recipe, prune
 from pruning_core.checkpoint import save as save_checkpoint
 from pruning_core.depth.cuts import consecutive_cuts
 from pruning_core.depth.removal import remove_layers
 from pruning_core.depth.sweep import score_cuts
-from pruning_core.model_source import ModelSource
+from pruning_core.layered_model import LayeredModel, ResidentModel
 from pruning_core.models.attention import AttentionOutput
 from pruning_core.models.layer_mlp import LayerMlp, mlp_of
 from pruning_core.models.registry import describe, supported_model_types, table
 from pruning_core.perplexity import mean_loss
 from pruning_core.progress import Meter
 from pruning_core.repair.regression import damp
-from pruning_core.streaming import ResidentModel
-from tests.pruning_core.conftest import resident, transformers_loss
+from tests.pruning_core.conftest import ON_DEVICE, resident, transformers_loss
 from tests.pruning_core.oracles import downdate_one_at_a_time, objective, paper
 from tests.tiny_models import VARIANTS, make_tiny
 
@@ -58,7 +57,7 @@ def test_the_page_shows_the_table_of_the_registry() -> None:
 
 
 def test_the_loss_is_transformers_own(model: ResidentModel, windows: Tensor, meter: Meter) -> None:
-    assert mean_loss(model, windows, meter) == pytest.approx(
+    assert mean_loss(model, windows, meter, ON_DEVICE) == pytest.approx(
         transformers_loss(model.model, windows), rel=1e-5
     )
 
@@ -178,7 +177,7 @@ def test_the_sweep_scores_cuts_as_forwards_of_the_cut_models_do(
     model: ResidentModel, windows: Tensor, meter: Meter, length: int
 ) -> None:
     cuts = consecutive_cuts(4, length)
-    for cut, losses in zip(cuts, score_cuts(model, windows, cuts, meter), strict=True):
+    for cut, losses in zip(cuts, score_cuts(model, windows, cuts, meter, ON_DEVICE), strict=True):
         other = copy.deepcopy(model)
         remove_layers(other, cut)
         expected = [transformers_loss(other.model, window[None]) for window in windows]
@@ -226,32 +225,35 @@ Pruned = Callable[[str, str], tuple[Path, PruneResult]]
 def pruned(tmp_path_factory: pytest.TempPathFactory) -> Pruned:
     """A tiny model of a family pruned by a method, once; the logits that it had in memory lie beside its weights."""
 
-    def save(
-        model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, source: ModelSource
-    ) -> None:
-        save_checkpoint(model, tokenizer, folder, source)
+    def save(model: LayeredModel, tokenizer: PreTrainedTokenizerBase, folder: Path, *others: Any) -> None:
+        save_checkpoint(model, tokenizer, folder, *others)
         with torch.no_grad():
-            save_file({"logits": model(input_ids=PROMPT).logits}, folder.parent / "logits.safetensors")
+            save_file({"logits": model.model(input_ids=PROMPT).logits}, folder.parent / "logits.safetensors")
 
     @cache
     def prune_once(model_type: str, method: str) -> tuple[Path, PruneResult]:
         folder = tmp_path_factory.mktemp(f"{model_type}-{method}")
-        recipe = parse_recipe(
-            {
-                "model": str(make_tiny(model_type, folder / "dense")),
-                "method": method,
-                "ratio": METHODS[method],
-                "calibration": {"dataset": "builtin", "samples": 16, "sequence_length": 64},
-                "evaluation": {"dataset": "builtin", "samples": 2, "sequence_length": 64},
-            }
-        )
         with pytest.MonkeyPatch.context() as patched:
-            # So small that there are several.
-            patched.setattr("pruning_core.checkpoint.SHARD_SIZE", "100KB")
             patched.setattr("pruning_core.checkpoint.save", save)
+            recipe = recipe_of(make_tiny(model_type, folder / "dense"), method)
             return folder / "out", prune(recipe, folder / "out")
 
     return prune_once
+
+
+def recipe_of(dense: Path, method: str, **others: Any) -> Recipe:
+    return parse_recipe(
+        {
+            "model": str(dense),
+            "method": method,
+            "ratio": METHODS[method],
+            "calibration": {"dataset": "builtin", "samples": 16, "sequence_length": 64},
+            "evaluation": {"dataset": "builtin", "samples": 2, "sequence_length": 64},
+            # So small that there are several files.
+            "shard_size": "100KB",
+            **others,
+        }
+    )
 
 
 both_methods = pytest.mark.parametrize("method", list(METHODS))
@@ -318,6 +320,21 @@ def test_what_is_pruned_generates_with_a_cache_and_behind_padding(
     batch = model.generate(padded, attention_mask=(padded != 0).long(), **options)
     assert batch[0].equal(cached[0])
     assert batch[1, 8:].equal(model.generate(short, **options)[0])
+
+
+@both_methods
+@every_family
+def test_layers_that_are_read_one_at_a_time_give_the_same_files(
+    pruned: Pruned, model_type: str, method: str, tmp_path: Path
+) -> None:
+    folder, resident = pruned(model_type, method)
+    streamed = prune(recipe_of(folder.parent / "dense", method, weights="streamed"), tmp_path / "out")
+    assert (resident.memory_plan.weights, streamed.memory_plan.weights) == ("resident", "streamed")
+    assert streamed.perplexity_after == resident.perplexity_after
+    names = sorted(file.name for file in folder.iterdir())
+    assert names == sorted(file.name for file in (tmp_path / "out").iterdir())
+    for name in names:
+        assert (tmp_path / "out" / name).read_bytes() == (folder / name).read_bytes(), name
 
 
 @every_family

@@ -12,9 +12,9 @@ from pruning_core.depth.cuts import Cut
 from pruning_core.depth.heal import Heal, heal, heal_cost, plan_heal
 from pruning_core.depth.removal import remove_layers
 from pruning_core.events import ignore
+from pruning_core.layered_model import ResidentModel
 from pruning_core.progress import CostModel, Meter
 from pruning_core.recipe import DepthOptions
-from pruning_core.streaming import ResidentModel
 from tests.pruning_core.conftest import ON_DEVICE, Load, transformers_loss
 
 PLAIN = DepthOptions(producer_steps=0, refit_damping=0.01, heal="boundary")

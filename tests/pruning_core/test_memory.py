@@ -11,6 +11,7 @@ from pruning_core import memory, parse_recipe, prune
 from pruning_core.errors import NotEnoughMemoryError
 from pruning_core.estimate import estimate
 from pruning_core.events import Event
+from pruning_core.placement import MemoryPlan
 from pruning_core.preflight import Preflight
 from pruning_core.recipe import Recipe
 
@@ -64,9 +65,11 @@ def test_hidden_states_rest_on_disk_where_memory_is_too_small_for_them(
     needed = estimate(ready)
     assert needed.least_device_bytes < needed.peak_device_bytes
     limit.write_text(f"{needed.peak_device_bytes}\n")
-    assert memory.find_shelf(ready, CPU, tmp_path).placement == "device"
+    assert memory.plan_memory(ready, CPU, tmp_path)[0] == MemoryPlan(
+        weights="resident", hidden_states="device"
+    )
     limit.write_text(f"{needed.peak_device_bytes - 1}\n")
-    assert memory.find_shelf(ready, CPU, tmp_path).placement == "disk"
+    assert memory.plan_memory(ready, CPU, tmp_path)[0] == MemoryPlan(weights="resident", hidden_states="disk")
 
 
 def test_a_job_whose_hidden_states_rest_on_disk_gives_the_same(
@@ -75,8 +78,8 @@ def test_a_job_whose_hidden_states_rest_on_disk_gives_the_same(
     in_memory = prune(recipe, tmp_path / "in-memory")
     limit.write_text(f"{estimate(ready).least_device_bytes}\n")
     on_disk = prune(recipe, tmp_path / "on-disk", scratch=tmp_path)
-    assert (in_memory.hidden_states, on_disk.hidden_states) == ("device", "disk")
-    assert on_disk.perplexity_after == pytest.approx(in_memory.perplexity_after, rel=1e-4)
+    assert [one.memory_plan.hidden_states for one in (in_memory, on_disk)] == ["device", "disk"]
+    assert on_disk.perplexity_after == in_memory.perplexity_after
 
 
 @pytest.mark.parametrize("affordable", [2, 5, 7])
@@ -87,9 +90,9 @@ def test_the_knob_that_is_named_makes_the_job_fit(
     limit.write_text(f"{fits.peak_device_bytes}\n")
     disk(fits.calibration_bytes)
     with pytest.raises(NotEnoughMemoryError, match=f"at most {affordable} windows") as refused:
-        memory.find_shelf(asking_for(ready, 8), CPU, None)
+        memory.plan_memory(asking_for(ready, 8), CPU, None)
     assert (refused.value.field, refused.value.value) == ("calibration.samples", 8)
-    memory.find_shelf(asking_for(ready, affordable), CPU, None)
+    memory.plan_memory(asking_for(ready, affordable), CPU, None)
 
 
 def test_a_job_that_no_knob_makes_fit_is_refused_before_the_weights_are_read(
@@ -97,7 +100,7 @@ def test_a_job_that_no_knob_makes_fit_is_refused_before_the_weights_are_read(
 ) -> None:
     limit.write_text("4096\n")
     events: list[Event] = []
-    with pytest.raises(NotEnoughMemoryError, match=r"MiB are free.*one layer's work alone") as refused:
+    with pytest.raises(NotEnoughMemoryError, match=r"MiB are free.*one layer at a time") as refused:
         prune(recipe, tmp_path / "out", on_event=events.append)
     assert refused.value.field == "model"
     assert events == []
@@ -108,5 +111,5 @@ def test_a_job_that_no_knob_makes_fit_is_refused_before_the_weights_are_read(
 def test_without_a_limit_the_machine_counts(ready: Preflight, limit: Path, content: str | None) -> None:
     if content:
         limit.write_text(content)
-    assert memory.find_shelf(ready, CPU, None).placement == "device"
+    assert memory.plan_memory(ready, CPU, None)[0].hidden_states == "device"
     assert estimate(ready).peak_device_bytes < memory.available_bytes(CPU)

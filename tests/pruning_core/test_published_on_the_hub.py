@@ -8,6 +8,7 @@ import torch
 
 from pruning_core import checkpoint
 from pruning_core.errors import UnreachableHubError, UntrustedCodeError
+from pruning_core.layered_model import ResidentModel
 from pruning_core.model_code import ModelCode
 from pruning_core.recipe import ModelReference
 from pruning_core.subject import find_subject
@@ -66,7 +67,8 @@ def test_a_hub_that_does_not_answer_is_said(snapshot: Path) -> None:
 
 def test_its_code_goes_with_the_result(snapshot: Path, tmp_path: Path) -> None:
     trusted = [f"owner/name@{COMMIT}"]
-    source = find_subject(REFERENCE, "in_place", roots=(), trusted=trusted).source
-    model = checkpoint.load_model(source, "auto", CPU)
-    checkpoint.save(model, checkpoint.load_tokenizer(source), tmp_path / "out", source)
+    subject = find_subject(REFERENCE, "in_place", roots=(), trusted=trusted)
+    source = subject.source
+    model = ResidentModel(checkpoint.load_model(source, "auto", CPU), subject.family)
+    checkpoint.save(model, checkpoint.load_tokenizer(source), tmp_path / "out", source, 10**9)
     assert ModelCode.read(tmp_path / "out") == ModelCode.read(snapshot)

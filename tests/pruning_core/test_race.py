@@ -11,9 +11,9 @@ from pruning_core.depth.cuts import Cut, consecutive_cuts
 from pruning_core.depth.race import Standing, plan_rounds, race, race_cost, run_all
 from pruning_core.depth.sweep import score_cuts, sweep_cost
 from pruning_core.events import ignore
+from pruning_core.layered_model import ResidentModel
 from pruning_core.progress import CostModel, Meter
-from pruning_core.streaming import ResidentModel
-from tests.pruning_core.conftest import Load
+from tests.pruning_core.conftest import ON_DEVICE, Load
 from tests.tiny_models import VOCABULARY
 
 COSTS = CostModel(head=2.0, gram=0.0, change=0.0, solve=0.0, fit=0.0, fit_tokens=0)
@@ -37,6 +37,7 @@ def run(
         confidence=confidence,
         costs=COSTS,
         meter=meter,
+        shelf=ON_DEVICE,
         on_round=lambda standings: told.append(list(standings)),
     )
     return standings, told
@@ -51,7 +52,7 @@ def scored_as(monkeypatch: pytest.MonkeyPatch, losses: dict[Cut, Tensor]) -> lis
     asked: list[tuple[int, int]] = []
     done = 0
 
-    def score(_model: object, windows: Tensor, cuts: Sequence[Cut], _meter: object) -> Tensor:
+    def score(_model: object, windows: Tensor, cuts: Sequence[Cut], *_: object) -> Tensor:
         nonlocal done
         asked.append((len(cuts), windows.numel()))
         part = slice(done, done + len(windows))
@@ -73,11 +74,11 @@ def noise(seed: int, mean: float, size: float = 1.0) -> Tensor:
 def test_it_chooses_what_an_exhaustive_search_chooses(load: Load, seed: int, length: int) -> None:
     model, windows, cuts = load(), many_windows(seed), consecutive_cuts(4, length)
     raced, _ = run(model, windows, cuts)
-    exhaustive = run_all(model, windows, cuts, meter=Meter(COSTS, 1.0, ignore))
+    exhaustive = run_all(model, windows, cuts, meter=Meter(COSTS, 1.0, ignore), shelf=ON_DEVICE)
     assert raced[0].cut == exhaustive[0].cut
     assert {standing.tokens for standing in exhaustive} == {16 * 511}
     assert [standing.in_race for standing in exhaustive] == [True] + [False] * (len(cuts) - 1)
-    means = score_cuts(model, windows, cuts, Meter(COSTS, 1.0, ignore)).double().mean((1, 2))
+    means = score_cuts(model, windows, cuts, Meter(COSTS, 1.0, ignore), ON_DEVICE).double().mean((1, 2))
     assert exhaustive[0].cut == cuts[int(means.argmin())]
     assert exhaustive[0].loss == pytest.approx(means.min().item(), rel=1e-6)
 
@@ -147,7 +148,7 @@ def test_too_few_tokens_exclude_nobody(load: Load, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("pruning_core.depth.race.SECOND_ROUND_TOKENS", 128)
     monkeypatch.setattr(
         "pruning_core.depth.sharing.score_cuts",
-        lambda _, windows, cuts, __: torch.stack([losses[cut][: len(windows)] for cut in cuts]),
+        lambda _, windows, cuts, *__: torch.stack([losses[cut][: len(windows)] for cut in cuts]),
     )
     _, told = run(load(), many_windows(0)[:, :64], list(losses))
     assert all(standing.in_race for standing in told[0])

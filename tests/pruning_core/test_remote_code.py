@@ -9,6 +9,7 @@ import torch
 
 from pruning_core import checkpoint, prune
 from pruning_core.errors import NoRemoteCodeError, UntrustedCodeError, UnusableLayersError
+from pruning_core.layered_model import ResidentModel
 from pruning_core.model_code import ModelCode, parse_trusted
 from pruning_core.preflight import Preflight
 from pruning_core.recipe import ModelReference
@@ -54,8 +55,9 @@ def test_code_that_changes_after_it_was_looked_at_does_not_run(folder: Path, tmp
     config = json.loads((folder / "config.json").read_text())
     config["auto_map"]["AutoModelForCausalLM"] = "another/repository--modeling.Model"
     (folder / "config.json").write_text(json.dumps(config))
-    model = checkpoint.load_model(ready.source, "auto", torch.device("cpu"))
-    checkpoint.save(model, checkpoint.load_tokenizer(ready.source), tmp_path / "out", ready.source)
+    model = ResidentModel(checkpoint.load_model(ready.source, "auto", torch.device("cpu")), ready.family)
+    tokenizer = checkpoint.load_tokenizer(ready.source)
+    checkpoint.save(model, tokenizer, tmp_path / "out", ready.source, 10**9)
     assert not marker.exists()
     assert ModelCode.read(tmp_path / "out") == before
 

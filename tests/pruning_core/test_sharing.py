@@ -19,7 +19,7 @@ from pruning_core.events import ignore
 from pruning_core.progress import CostModel, Meter
 from pruning_core.recipe import DepthRecipe
 from pruning_core.sharing import score_share
-from tests.pruning_core.conftest import Load
+from tests.pruning_core.conftest import ON_DEVICE, Load
 from tests.tiny_models import VOCABULARY
 
 CUTS = tuple(consecutive_cuts(4, 2))
@@ -49,7 +49,7 @@ class Colleagues:
 @pytest.fixture
 def batch(monkeypatch: pytest.MonkeyPatch) -> int:
     """Two windows make a batch."""
-    monkeypatch.setattr("pruning_core.streaming.TOKENS_PER_CPU_BATCH", 2 * 40)
+    monkeypatch.setattr("pruning_core.budgets.TOKENS_PER_CPU_BATCH", 2 * 40)
     return 2
 
 
@@ -75,18 +75,18 @@ def test_a_round_comes_out_the_same_whoever_scored_what(
     model = load()
     costs = CostModel(head=2.5, gram=0.0, change=0.0, solve=0.0, fit=0.0, fit_tokens=0)
     meters = [Meter(costs, 1.0, ignore) for _ in range(3)]
-    expected = score_cuts(model, WHOLE.of(WINDOWS), CUTS, meters[0])
+    expected = score_cuts(model, WHOLE.of(WINDOWS), CUTS, meters[0], ON_DEVICE)
 
     def score(share: Share, conditions: Conditions) -> Tensor | None:
         assert conditions == Conditions.of(model, WINDOWS)
         if share.start == WHOLE.start + batch * (1 + (absent or 0)) and absent is not None:
             return None
-        elsewhere = score_round(load(), WINDOWS, WHOLE, meters[1], None)
+        elsewhere = score_round(load(), WINDOWS, WHOLE, meters[1], ON_DEVICE, None)
         rows = slice(share.start - WHOLE.start, share.end - WHOLE.start)
         return share.unpack(share.pack(elsewhere[:, rows]))
 
     colleagues = Colleagues(number, score)
-    scored = score_round(model, WINDOWS, WHOLE, meters[2], colleagues)
+    scored = score_round(model, WINDOWS, WHOLE, meters[2], ON_DEVICE, colleagues)
     assert torch.equal(scored, expected)
     assert [len(shares) for shares in colleagues.offered] == [min(number, 2)]
     assert meters[2]._done == pytest.approx(sweep_cost(4, CUTS, 6 * 40, costs))
@@ -95,9 +95,9 @@ def test_a_round_comes_out_the_same_whoever_scored_what(
 def test_a_round_of_one_batch_is_not_shared_out(load: Load, batch: int, meter: Meter) -> None:
     colleagues = Colleagues(3, lambda *_: None)
     small = WHOLE.model_copy(update={"end": WHOLE.start + batch})
-    scored = score_round(load(), WINDOWS, small, meter, colleagues)
+    scored = score_round(load(), WINDOWS, small, meter, ON_DEVICE, colleagues)
     assert colleagues.offered == []
-    assert torch.equal(scored, score_cuts(load(), small.of(WINDOWS), CUTS, meter))
+    assert torch.equal(scored, score_cuts(load(), small.of(WINDOWS), CUTS, meter, ON_DEVICE))
 
 
 def test_losses_travel_with_every_bit() -> None:
@@ -128,7 +128,7 @@ def recipe_of(folder: Path, **options: object) -> DepthRecipe:
 def test_a_pruning_with_helpers_gives_the_same_table(
     tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, object]
 ) -> None:
-    monkeypatch.setattr("pruning_core.streaming.TOKENS_PER_CPU_BATCH", 4 * 64)
+    monkeypatch.setattr("pruning_core.budgets.TOKENS_PER_CPU_BATCH", 4 * 64)
     recipe = recipe_of(tiny_llama, **options)
     colleagues = Colleagues(2, lambda share, conditions: score_share(recipe, share, conditions, device="cpu"))
 

@@ -12,9 +12,9 @@ from pruning_core import budgets
 from pruning_core.depth.cuts import Cut, consecutive_cuts, cuts_of_one_more, layer_passes, name_layers
 from pruning_core.depth.sweep import score_batches, score_cuts, sweep_batch, sweep_cost
 from pruning_core.events import Event
+from pruning_core.layered_model import ResidentModel
 from pruning_core.progress import CostModel, Meter, Progress
-from pruning_core.streaming import ResidentModel
-from tests.pruning_core.conftest import Load
+from tests.pruning_core.conftest import ON_DEVICE, Load
 from tests.tiny_models import VOCABULARY
 
 CUTS = {
@@ -42,7 +42,7 @@ def test_one_sweep_scores_every_cut_as_a_forward_of_the_cut_model_does(
     load: Load, windows: Tensor, meter: Meter, cuts: list[Cut]
 ) -> None:
     model = load()
-    scored = score_cuts(model, windows, cuts, meter)
+    scored = score_cuts(model, windows, cuts, meter, ON_DEVICE)
     assert scored.shape == (len(cuts), len(windows), windows.shape[1] - 1)
     for cut, losses in zip(cuts, scored, strict=True):
         assert torch.allclose(losses.mean(dim=1), brute_force(model, windows, cut), rtol=1e-5)
@@ -54,11 +54,11 @@ def test_batches_change_nothing(
     load: Load, windows: Tensor, meter: Meter, together: int, batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, cuts = load(), consecutive_cuts(4, 2)
-    expected = score_cuts(model, windows, cuts, meter)
+    expected = score_cuts(model, windows, cuts, meter, ON_DEVICE)
     of_one_window = len(cuts) * windows.shape[1] * 32 * 4
     monkeypatch.setattr(budgets, "SWEEP_BYTES", together * of_one_window)
-    monkeypatch.setattr("pruning_core.streaming.TOKENS_PER_CPU_BATCH", batch * windows.shape[1])
-    assert torch.allclose(score_cuts(model, windows, cuts, meter), expected, rtol=1e-5)
+    monkeypatch.setattr("pruning_core.budgets.TOKENS_PER_CPU_BATCH", batch * windows.shape[1])
+    assert torch.allclose(score_cuts(model, windows, cuts, meter, ON_DEVICE), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("held", [2, 5, 100], ids="hidden states of {} windows at a time".format)
@@ -68,15 +68,16 @@ def test_losses_are_the_same_to_the_last_bit_however_batches_are_shared_out(
 ) -> None:
     model = load()
     windows = torch.randint(1, VOCABULARY, (7, 48), generator=torch.Generator().manual_seed(2))
-    monkeypatch.setattr("pruning_core.streaming.TOKENS_PER_CPU_BATCH", 2 * windows.shape[1])
+    monkeypatch.setattr("pruning_core.budgets.TOKENS_PER_CPU_BATCH", 2 * windows.shape[1])
     monkeypatch.setattr(budgets, "SWEEP_BYTES", held * len(cuts) * windows.shape[1] * 32 * 4)
     # So that a row's place among a chunk's logits would show.
-    monkeypatch.setattr("pruning_core.perplexity.LOGITS_PER_CHUNK", 17 * VOCABULARY)
+    monkeypatch.setattr("pruning_core.budgets.LOGITS_PER_CHUNK", 17 * VOCABULARY)
     assert sweep_batch(model, windows.shape[1], cuts) == 2
-    whole = score_cuts(model, windows, cuts, meter)
+    whole = score_cuts(model, windows, cuts, meter, ON_DEVICE)
     for ends in [(0, 2, 7), (0, 4, 7), (0, 6, 7), (0, 2, 4, 6, 7)]:
         shares = [
-            score_batches(model, windows[start:end], cuts, meter) for start, end in itertools.pairwise(ends)
+            score_batches(model, windows[start:end], cuts, meter, ON_DEVICE)
+            for start, end in itertools.pairwise(ends)
         ]
         assert torch.equal(torch.cat(shares, dim=1), whole)
 
@@ -88,7 +89,7 @@ def test_the_sweep_costs_what_was_announced(load: Load, windows: Tensor, cuts: l
     told: list[Event] = []
     meter = Meter(costs, announced, told.append)
     meter._reported = -math.inf
-    score_cuts(load(), windows, cuts, meter)
+    score_cuts(load(), windows, cuts, meter, ON_DEVICE)
     assert meter._done == pytest.approx(announced)
     assert isinstance(told[0], Progress)
 
@@ -100,7 +101,7 @@ def test_each_layer_is_opened_once_for_all_cuts(
     opened: list[int] = []
     lend = model.open
     monkeypatch.setattr(model, "open", lambda index: (opened.append(index), lend(index))[1])
-    score_cuts(model, windows, consecutive_cuts(4, 2), meter)
+    score_cuts(model, windows, consecutive_cuts(4, 2), meter, ON_DEVICE)
     assert opened == [0, 1, 2, 3]
 
 

@@ -15,11 +15,12 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 from pruning_core import checkpoint, prune
 from pruning_core.errors import UnreadableModelError, UntrustedCodeError
 from pruning_core.evaluation import evaluate
+from pruning_core.layered_model import LayeredModel
 from pruning_core.model_source import ModelSource
 from pruning_core.recipe import EvaluationText, ModelReference
 from pruning_core.subject import find_subject
 from pruning_core.twins.registry import table
-from tests.pruning_core.conftest import transformers_loss
+from tests.pruning_core.conftest import resident, transformers_loss
 from tests.pruning_core.published_recipes import load_elsewhere, recipe, trust
 from tests.tiny_published import make_published, mark_import, random_windows
 
@@ -132,9 +133,9 @@ def seen_when_saved(monkeypatch: pytest.MonkeyPatch) -> list[list[float]]:
     seen: list[list[float]] = []
     save = checkpoint.save
 
-    def look(model: PreTrainedModel, *others: Any) -> None:
+    def look(model: LayeredModel, *others: Any) -> None:
         with torch.no_grad():
-            seen.append(model(input_ids=torch.arange(1, 40)[None]).logits.flatten().tolist())
+            seen.append(model.model(input_ids=torch.arange(1, 40)[None]).logits.flatten().tolist())
         save(model, *others)
 
     monkeypatch.setattr("pruning_core.checkpoint.save", look)
@@ -153,8 +154,8 @@ def test_removing_the_dense_layer_leaves_layers_of_experts(tmp_path: Path) -> No
 
 def test_the_generation_config_is_kept(copy: Path, tmp_path: Path) -> None:
     (copy / "generation_config.json").write_text(json.dumps({"top_p": 0.7, "do_sample": True}))
-    model = checkpoint.load_model(native(copy), "auto", CPU)
-    checkpoint.save(model, checkpoint.load_tokenizer(native(copy)), tmp_path / "out", native(copy))
+    model = resident(checkpoint.load_model(native(copy), "auto", CPU))
+    checkpoint.save(model, checkpoint.load_tokenizer(native(copy)), tmp_path / "out", native(copy), 10**9)
     assert json.loads((tmp_path / "out" / "generation_config.json").read_text())["top_p"] == 0.7
 
 

@@ -13,6 +13,7 @@ from pruning_core import budgets
 from pruning_core.budgets import Placement
 from pruning_core.errors import BrokenModelError
 from pruning_core.events import Event, LayerPruned, OnEvent, PerplexityPoint, ignore
+from pruning_core.layered_model import ResidentModel
 from pruning_core.models.mlp import MlpChannels
 from pruning_core.osscar.layer import narrow
 from pruning_core.osscar.probe import NO_PROBE, SHARE_OF_JOB, ProbePlan, plan_probe
@@ -23,7 +24,6 @@ from pruning_core.repair import visitors
 from pruning_core.repair.moments import MomentSums
 from pruning_core.result import TextUsed
 from pruning_core.shelf import Shelf
-from pruning_core.streaming import ResidentModel
 from tests.pruning_core.conftest import ON_DEVICE, Load, resident, transformers_loss
 from tests.tiny_models import SIZES
 

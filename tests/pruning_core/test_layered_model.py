@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from pruning_core import perplexity
+from pruning_core import budgets
 from pruning_core.perplexity import mean_loss
 from pruning_core.progress import Meter
-from tests.pruning_core.conftest import Load, transformers_loss
+from tests.pruning_core.conftest import ON_DEVICE, Load, transformers_loss
 
 
 def test_layer_by_layer_gives_the_same_logits_as_the_whole(load: Load, windows: Tensor) -> None:
@@ -38,7 +38,7 @@ def test_the_forwards_come_back_when_the_model_fails(load: Load) -> None:
 
 def test_the_mean_loss_is_that_of_transformers(load: Load, windows: Tensor, meter: Meter) -> None:
     model = load()
-    assert mean_loss(model, windows, meter) == pytest.approx(
+    assert mean_loss(model, windows, meter, ON_DEVICE) == pytest.approx(
         transformers_loss(model.model, windows), rel=1e-6
     )
 
@@ -47,15 +47,15 @@ def test_chunks_of_logits_change_nothing(
     load: Load, windows: Tensor, meter: Meter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = load()
-    at_once = mean_loss(model, windows, meter)
-    monkeypatch.setattr(perplexity, "LOGITS_PER_CHUNK", 5 * model.config.vocab_size)
-    assert mean_loss(model, windows, meter) == pytest.approx(at_once, rel=1e-6)
+    at_once = mean_loss(model, windows, meter, ON_DEVICE)
+    monkeypatch.setattr(budgets, "LOGITS_PER_CHUNK", 5 * model.config.vocab_size)
+    assert mean_loss(model, windows, meter, ON_DEVICE) == pytest.approx(at_once, rel=1e-6)
 
 
 def test_batches_of_windows_change_nothing(
     load: Load, windows: Tensor, meter: Meter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = load()
-    at_once = mean_loss(model, windows, meter)
-    monkeypatch.setattr("pruning_core.streaming.TOKENS_PER_CPU_BATCH", 2 * windows.shape[1])
-    assert mean_loss(model, windows, meter) == pytest.approx(at_once, rel=1e-6)
+    at_once = mean_loss(model, windows, meter, ON_DEVICE)
+    monkeypatch.setattr("pruning_core.budgets.TOKENS_PER_CPU_BATCH", 2 * windows.shape[1])
+    assert mean_loss(model, windows, meter, ON_DEVICE) == pytest.approx(at_once, rel=1e-6)

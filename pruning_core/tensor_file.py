@@ -1,0 +1,93 @@
+"""A safetensors file whose tensors are written one by one: the header first, for every shape is known beforehand.
+
+The library writes a file from tensors that are all in memory, and copies them once more. The format: eight bytes with
+the header's length, a JSON object with every tensor's dtype, shape and place, and the tensors one behind the other.
+"""
+
+import errno
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pruning_core.errors import DiskFullError
+
+DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
+ALIGNMENT = 8
+
+
+class TensorFile:
+    """A file on its way to be whole."""
+
+    def __init__(self, path: Path, shapes: Mapping[str, Tensor]) -> None:
+        """Reserve the room and write the header.
+
+        Args:
+            path: of the file.
+            shapes: for each tensor one of its dtype and shape, which may be on the meta device.
+
+        Raises:
+            DiskFullError: there is too little room.
+        """
+        self.path = path
+        header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+        self._starts: dict[str, int] = {}
+        end = 0
+        # The widest first, so that every tensor lies where its dtype may.
+        for name, shape in sorted(shapes.items(), key=lambda item: -item[1].itemsize):
+            start, end = end, end + shape.nbytes
+            header[name] = {
+                "dtype": DTYPES[shape.dtype],
+                "shape": list(shape.shape),
+                "data_offsets": [start, end],
+            }
+            self._starts[name] = start
+        encoded = json.dumps(header, separators=(",", ":")).encode()
+        encoded += b" " * (-len(encoded) % ALIGNMENT)
+        self._tensors_at = 8 + len(encoded)
+        self._file = path.open("wb")
+        try:
+            # Now rather than hours later.
+            os.posix_fallocate(self._file.fileno(), 0, self._tensors_at + end)
+            self._file.write(len(encoded).to_bytes(8, "little") + encoded)
+        except OSError as error:
+            self._file.close()
+            path.unlink()
+            raise _explained(error, f"{path.name} ({self._tensors_at + end:,} bytes)") from error
+
+    def write(self, name: str, tensor: Tensor) -> None:
+        """Write a tensor, from any device.
+
+        Raises:
+            DiskFullError: there is no room.
+        """
+        # Of no dimension in the format's eyes, as numpy knows no bfloat16.
+        content = tensor.detach().to("cpu").contiguous().view(-1).view(torch.uint8).numpy()
+        try:
+            self._file.seek(self._tensors_at + self._starts[name])
+            self._file.write(content.data)
+        except OSError as error:
+            raise _explained(error, f"{name} ({tensor.nbytes:,} bytes) in {self.path.name}") from error
+
+    def close(self) -> None:
+        """Bring it all to the disk.
+
+        Raises:
+            DiskFullError: there is no room.
+        """
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise _explained(error, self.path.name) from error
+        finally:
+            self._file.close()
+
+
+def _explained(error: OSError, what: str) -> OSError:
+    if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+        return error
+    return DiskFullError(error.errno, f"There is no room on the disk for {what}")
