@@ -4,14 +4,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging
 
 from pruning_core import published_checkpoint
 from pruning_core.finiteness import require_finite_weights
+from pruning_core.loaded_weights import require_loaded
 from pruning_core.model_source import ModelSource
+from pruning_core.stored_weights import stored_weights, weights_folder
+from pruning_core.weight_files import WeightFiles
 
 SHARD_SIZE = "5GB"
+GENERATION = "generation_config.json"
 
 
 def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
@@ -28,20 +40,58 @@ def load_model(source: ModelSource, dtype: str, device: torch.device) -> PreTrai
 
     Raises:
         BrokenModelError: a weight is not finite.
-        UnreadableModelError: the weights of a model with code of its own are not those it should have.
+        UnreadableModelError: the weights are damaged, or not those that the model should have.
+        UnreachableHubError: the Hub does not answer, and they are not in the local cache.
     """
     logging.disable_progress_bar()
     # transformers' decorated `to` is typed as if it took another model.
     model: Any
     if source.own_code is not None:
         model = published_checkpoint.load_model(source, source.own_code, dtype)
-    else:
+    elif source.gguf_file is not None:
         model = AutoModelForCausalLM.from_pretrained(
             source.location, dtype=dtype, trust_remote_code=False, **_where(source)
         )
+    else:
+        model = _load_native(source, dtype)
     require_finite_weights(model)
     moved: PreTrainedModel = model.to(device)
     return moved
+
+
+def _load_native(source: ModelSource, dtype: str) -> PreTrainedModel:
+    model = source.reference.id
+    folder = weights_folder(source)
+    options: dict[str, Any] = {
+        "dtype": dtype,
+        # Otherwise a traceback; refused below.
+        "ignore_mismatched_sizes": True,
+        "output_loading_info": True,
+    }
+    # transformers types what comes without loading info.
+    kind: Any = AutoModelForCausalLM
+    found = not source.pickled and WeightFiles.of(folder, model).indexed
+    # transformers would read the file that such a field names, which may even be pickled.
+    if not found or "transformers_weights" in source.config:
+        config = AutoConfig.from_pretrained(source.location, trust_remote_code=False, **_where(source))
+        weights = dict(stored_weights(source, folder))
+        kind = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+        made, loaded = kind.from_pretrained(None, config=config, state_dict=weights, **options)
+        if GENERATION in source.files:
+            made.generation_config = GenerationConfig.from_pretrained(source.location, **_where(source))
+    else:
+        made, loaded = kind.from_pretrained(
+            source.location,
+            trust_remote_code=False,
+            use_safetensors=True,
+            weights_only=True,
+            **options,
+            **_where(source),
+        )
+    # Others than those it reads do no harm: some checkpoints keep masks and positions.
+    require_loaded(model, loaded, ("missing", "mismatched"))
+    whole: PreTrainedModel = made
+    return whole
 
 
 def count_parameters(source: ModelSource, model: PreTrainedModel) -> int:

@@ -38,6 +38,11 @@ class UnreadableModelError(UnknownModelError):
     title = "The model's files cannot be read"
 
 
+class PickledWeightsError(UnreadableModelError):
+    slug = "pickled-weights"
+    title = "The model's weights are pickled"
+
+
 class UnreachableHubError(RecipeError):
     slug = "hub-unreachable"
     title = "The Hugging Face Hub cannot be reached"

@@ -45,6 +45,8 @@ class ModelSource:
         gguf_file: the file inside `location`, when that is what was named.
         config: the checkpoint's config, as stored.
         tokenizer_file: its `tokenizer.json`, when it has one.
+        files: the names of what is in its folder or repository; where the Hub does not answer, in the local cache.
+        pickled: whether its weights are, which the operator then allows.
         own_code: how its own code is dealt with; None where transformers has the code.
     """
 
@@ -53,6 +55,8 @@ class ModelSource:
     gguf_file: str | None
     config: Mapping[str, Any]
     tokenizer_file: Path | None
+    files: tuple[str, ...] = ()
+    pickled: bool = False
     own_code: OwnCode | None = None
 
     @property
@@ -113,6 +117,7 @@ def _find_local(reference: ModelReference, path: Path) -> ModelSource:
         gguf_file=None,
         config=config,
         tokenizer_file=tokenizer_file if is_file(tokenizer_file) else None,
+        files=_names(path),
     )
 
 
@@ -136,8 +141,8 @@ def _find_gguf(reference: ModelReference, path: Path) -> ModelSource:
 
 
 def _find_on_hub(reference: ModelReference) -> ModelSource:
-    pinned = hub.pin_revision(reference)
-    offline = pinned is None
+    commit = hub.find_commit(reference)
+    pinned, offline = commit and commit.reference, commit is None
     config_file = hub.model_file(pinned or reference, "config.json", cached_only=offline)
     if config_file is None:
         raise UnknownModelError(
@@ -153,7 +158,16 @@ def _find_on_hub(reference: ModelReference) -> ModelSource:
         gguf_file=None,
         config=_read_config(reference, config_file),
         tokenizer_file=hub.model_file(pinned or reference, "tokenizer.json", cached_only=offline),
+        files=commit.files if commit is not None else _names(config_file.parent),
     )
+
+
+def _names(folder: Path) -> tuple[str, ...]:
+    """List what is in a folder, nothing where it cannot be read."""
+    try:
+        return tuple(sorted(entry.name for entry in folder.iterdir()))
+    except OSError:
+        return ()
 
 
 def _links(path: Path) -> list[Path]:

@@ -42,6 +42,7 @@ def prune(
     *,
     roots: Roots = None,
     trusted: Trusted = (),
+    allow_pickle: bool = False,
     device: str = "auto",
     scratch: Path | None = None,
     on_event: OnEvent = ignore,
@@ -54,6 +55,7 @@ def prune(
         output: the checkpoint's folder; must not exist, or be empty.
         roots: folders that local paths must lie under; None for anywhere.
         trusted: whose own code may run, see `pruning_core.model_code`.
+        allow_pickle: whether pickled weights may be read.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, …
         scratch: folder for files that last as long as the job; None for the system's folder of temporary ones.
         on_event: called, on this thread, with each `events.Event`.
@@ -71,7 +73,7 @@ def prune(
     if output.exists() and any(output.iterdir()):
         raise OutputExistsError("output", str(output), "this folder is not empty.", "Name a new folder.")
     where = find_device(device)
-    ready = Preflight(recipe, roots, trusted)
+    ready = Preflight(recipe, roots, trusted, allow_pickle=allow_pickle)
     recipe = ready.recipe
 
     shelf = find_shelf(ready, where, scratch)

@@ -26,6 +26,7 @@ def score_share(
     *,
     roots: Roots = None,
     trusted: Trusted = (),
+    allow_pickle: bool = False,
     device: str = "auto",
 ) -> Tensor:
     """Score a share of the search that `prune` does with the same recipe.
@@ -36,6 +37,7 @@ def score_share(
         conditions: its own.
         roots: folders that local paths must lie under; None for anywhere.
         trusted: whose own code may run, see `pruning_core.model_code`.
+        allow_pickle: whether pickled weights may be read.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, …
 
     Returns:
@@ -47,7 +49,7 @@ def score_share(
         BrokenModelError: a weight is not finite.
     """
     where = find_device(device)
-    ready = Preflight(recipe, roots, trusted)
+    ready = Preflight(recipe, roots, trusted, allow_pickle=allow_pickle)
     # A share takes no more than the job it is of.
     find_shelf(ready, where, folder=None)
     text = calibration_windows(
