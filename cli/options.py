@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from pruning_core.model_code import TRUST_SETTING, parse_trusted
+from pruning_core.weight_formats import PICKLE_SETTING
 
 Model = Annotated[str, typer.Argument(help="A Hub id, a checkpoint's folder, or a GGUF file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
@@ -119,6 +120,14 @@ TrustedCode = Annotated[
         "--trusted-code",
         envvar=TRUST_SETTING,
         help="Models whose own code may run, as owner/name@commit or /folder@digest, separated by commas.",
+    ),
+]
+AllowPickle = Annotated[
+    bool,
+    typer.Option(
+        "--allow-pickle",
+        envvar=PICKLE_SETTING,
+        help="Read weights from pickled files (pytorch_model.bin) as well.",
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]

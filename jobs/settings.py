@@ -38,6 +38,10 @@ class Settings(BaseSettings):
         default=(),
         description="Models whose own code may run, as owner/name@commit or /folder@digest, separated by ','",
     )
+    allow_pickle: bool = Field(
+        default=False,
+        description="Whether weights may be read from pickled files (pytorch_model.bin)",
+    )
     device: str = Field(default="auto", description="Where the worker prunes: auto, cpu, cuda, cuda:1, …")
     lease_seconds: float = Field(
         default=60, gt=0, description="A worker silent for this long has lost its job"

@@ -15,6 +15,7 @@ class Assignment(BaseModel):
         registry_root: where the checkpoint goes.
         local_roots: folders that the request's local paths must lie under.
         trusted_remote_code: whose own code may run.
+        allow_pickle: whether pickled weights may be read.
         device: where to prune.
         scratch: where files go that last as long as the job.
     """
@@ -24,6 +25,7 @@ class Assignment(BaseModel):
     registry_root: Path
     local_roots: list[Path]
     trusted_remote_code: list[str]
+    allow_pickle: bool
     device: str
     scratch: Path
 
@@ -42,6 +44,7 @@ class ShareAssignment(BaseModel):
     work: Work
     local_roots: list[Path]
     trusted_remote_code: list[str]
+    allow_pickle: bool
     device: str
 
 

@@ -47,6 +47,7 @@ def main() -> None:
             staged,
             roots=assignment.local_roots,
             trusted=assignment.trusted_remote_code,
+            allow_pickle=assignment.allow_pickle,
             device=assignment.device,
             scratch=assignment.scratch,
             on_event=on_event,

@@ -30,6 +30,7 @@ def main() -> None:
             Conditions.model_validate(assignment.work.conditions),
             roots=assignment.local_roots,
             trusted=assignment.trusted_remote_code,
+            allow_pickle=assignment.allow_pickle,
             device=assignment.device,
         )
     except OtherConditionsError as error:

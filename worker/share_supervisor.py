@@ -59,6 +59,7 @@ def _assign(taken: TakenShare, settings: Settings) -> ShareAssignment:
         work=Work.model_validate(taken.work),
         local_roots=list(settings.local_roots),
         trusted_remote_code=list(settings.trusted_remote_code),
+        allow_pickle=settings.allow_pickle,
         device=settings.device,
     )
 

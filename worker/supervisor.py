@@ -73,6 +73,7 @@ def _assign(lease: Lease, settings: Settings) -> Assignment:
         registry_root=settings.registry_root,
         local_roots=list(settings.local_roots),
         trusted_remote_code=list(settings.trusted_remote_code),
+        allow_pickle=settings.allow_pickle,
         device=settings.device,
         scratch=settings.work_root,
     )
