@@ -124,6 +124,7 @@ class InternalError(ProblemError):
 RECIPE_ERRORS: tuple[type[RecipeError], ...] = (
     errors.UnknownModelError,
     errors.UnreadableModelError,
+    errors.PickledWeightsError,
     errors.UnreachableHubError,
     errors.PathNotAllowedError,
     errors.UnusablePathError,

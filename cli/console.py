@@ -11,7 +11,7 @@ from rich.console import Console
 
 from api.field_errors import explain
 from jobs.problem import Problem, recipe_problem
-from pruning_core.errors import BrokenModelError, RecipeError
+from pruning_core.errors import BrokenModelError, DiskFullError, RecipeError
 
 EXIT_JOB_DID_NOT_SUCCEED = 1
 EXIT_REFUSED = 2
@@ -46,7 +46,7 @@ def explaining_errors() -> Iterator[None]:
         yield
     except RecipeError as error:
         refuse_problem(recipe_problem(error))
-    except BrokenModelError as error:
+    except (BrokenModelError, DiskFullError) as error:
         refuse(str(error))
     except ValidationError as error:
         refuse_problem(

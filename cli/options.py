@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from pruning_core.model_code import TRUST_SETTING, parse_trusted
+from pruning_core.weight_formats import PICKLE_SETTING
 
 Model = Annotated[str, typer.Argument(help="A Hub id, a checkpoint's folder, or a GGUF file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
@@ -113,12 +114,35 @@ Leaders = Annotated[
     typer.Option(help="depth: candidates that are healed before one is chosen.", show_default="3"),
 ]
 Dtype = Annotated[str, typer.Option(help="auto (the checkpoint's), float32, bfloat16 or float16.")]
+DeviceMemory = Annotated[
+    str | None,
+    typer.Option(help="The most of the device's memory, as in 22GiB.", show_default="all that is free"),
+]
+HostMemory = Annotated[
+    str | None,
+    typer.Option(help="The same of the machine's, beside a GPU.", show_default="all that is free"),
+]
+Weights = Annotated[
+    str,
+    typer.Option(help="resident: all decoder layers stay on the device; streamed: read one at a time; auto."),
+]
+ShardSize = Annotated[
+    str | None, typer.Option(help="Most bytes in a file of the result, as in 2GB.", show_default="5GB")
+]
 TrustedCode = Annotated[
     str,
     typer.Option(
         "--trusted-code",
         envvar=TRUST_SETTING,
         help="Models whose own code may run, as owner/name@commit or /folder@digest, separated by commas.",
+    ),
+]
+AllowPickle = Annotated[
+    bool,
+    typer.Option(
+        "--allow-pickle",
+        envvar=PICKLE_SETTING,
+        help="Read weights from pickled files (pytorch_model.bin) as well.",
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]
@@ -173,6 +197,10 @@ def request(
     heal: Heal = None,
     leaders: Leaders = None,
     dtype: Dtype = "auto",
+    device_memory: DeviceMemory = None,
+    host_memory: HostMemory = None,
+    weights: Weights = "auto",
+    shard_size: ShardSize = None,
     remote_code: RemoteCode = CodeWay.NATIVE,
 ) -> dict[str, Any]:
     """Put the options together as the body of POST /jobs; what was not given is left out."""
@@ -210,9 +238,11 @@ def request(
             "samples": evaluation_samples,
         },
         "dtype": dtype,
+        "memory_budget": {"device": device_memory, "host": host_memory},
+        "weights": weights,
         "remote_code": remote_code.value,
     }
-    asked = {"ratio": ratio, "ratio_of": ratio_of}
+    asked = {"ratio": ratio, "ratio_of": ratio_of, "shard_size": shard_size}
     return body | {name: value for name, value in asked.items() if value is not None}
 
 

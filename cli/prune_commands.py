@@ -24,6 +24,7 @@ def prune(
     output: Annotated[Path, typer.Option(help="Folder for the checkpoint; new or empty.")],
     device: options.Device = "auto",
     trusted_code: options.TrustedCode = "",
+    allow_pickle: options.AllowPickle = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Prune a model in this process and write the checkpoint to a folder."""
@@ -37,14 +38,19 @@ def prune(
                 "Leave it out; the answer is the same. Or use `secateur submit`.",
             )
         # Before torch is imported, so that what cannot work is said at once.
-        Preflight(recipe, roots=None, trusted=trusted).check_texts()
+        Preflight(recipe, roots=None, trusted=trusted, allow_pickle=allow_pickle).check_texts()
 
         from pruning_core.pruning import prune as prune_recipe
         from registry.card import write_card
 
         with live_progress(visible=not as_json) as bars:
             result = prune_recipe(
-                recipe, output, trusted=trusted, device=device, on_event=_Drawing(bars, recipe.method)
+                recipe,
+                output,
+                trusted=trusted,
+                allow_pickle=allow_pickle,
+                device=device,
+                on_event=_Drawing(bars, recipe.method),
             )
         write_card(output, result)
     facts: dict[str, Any] = result.model_dump(mode="json")
@@ -74,6 +80,9 @@ def estimate(
     sequence_length: options.SequenceLength = 2048,
     width_multiple: options.WidthMultiple = None,
     dtype: options.Dtype = "auto",
+    device_memory: options.DeviceMemory = None,
+    host_memory: options.HostMemory = None,
+    weights: options.Weights = "auto",
     as_json: options.AsJson = False,
 ) -> None:
     """Say what a job would cut and take, from the model's config alone."""
@@ -82,7 +91,7 @@ def estimate(
     with explaining_errors():
         if layers is not None:
             reference = ModelReference(id=options.absolute(model), revision=revision)
-            subject = find_subject(reference, "native", roots=None)
+            subject = find_subject(reference, "native", roots=None, allow_pickle=True)
             ratio = layers / subject.config[subject.family.depth_field]
         assert ratio is not None  # noqa: S101  one of the two was given
         body = options.request(
@@ -98,8 +107,13 @@ def estimate(
             evaluation_sequence_length=sequence_length,
             width_multiple=width_multiple,
             dtype=dtype,
+            device_memory=device_memory,
+            host_memory=host_memory,
+            weights=weights,
         )
-        result = estimate_recipe(Preflight(parse_recipe(body), roots=None)).model_dump()
+        # No weights are read.
+        ready = Preflight(parse_recipe(body), roots=None, allow_pickle=True)
+        result = estimate_recipe(ready).model_dump()
     if as_json:
         print_json(result)
         return
@@ -120,6 +134,7 @@ def evaluate(
     remote_code: options.RemoteCode = options.CodeWay.NATIVE,
     device: options.Device = "auto",
     trusted_code: options.TrustedCode = "",
+    allow_pickle: options.AllowPickle = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Measure a model's perplexity."""
@@ -139,6 +154,7 @@ def evaluate(
                 device=device,
                 remote_code="in_place" if remote_code is options.CodeWay.IN_PLACE else "native",
                 trusted=options.trusted(trusted_code),
+                allow_pickle=allow_pickle,
                 on_event=_Drawing(bars, "evaluate"),
             )
     if as_json:

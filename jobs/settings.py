@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Annotated
 
 from platformdirs import user_data_path
-from pydantic import Field, field_validator
+from pydantic import ByteSize, Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from pruning_core.model_code import parse_trusted
+from pruning_core.recipe import MemoryBudget
 
 
 class Settings(BaseSettings):
@@ -38,7 +39,20 @@ class Settings(BaseSettings):
         default=(),
         description="Models whose own code may run, as owner/name@commit or /folder@digest, separated by ','",
     )
+    allow_pickle: bool = Field(
+        default=False,
+        description="Whether weights may be read from pickled files (pytorch_model.bin)",
+    )
     device: str = Field(default="auto", description="Where the worker prunes: auto, cpu, cuda, cuda:1, …")
+    device_memory_budget: ByteSize | None = Field(
+        default=None,
+        gt=0,
+        description="The most of the device's memory that a job may take, in bytes or as in 24GiB; by default all that "
+        "is free",
+    )
+    host_memory_budget: ByteSize | None = Field(
+        default=None, gt=0, description="The same of the machine's memory, beside a device that has its own"
+    )
     lease_seconds: float = Field(
         default=60, gt=0, description="A worker silent for this long has lost its job"
     )
@@ -64,6 +78,11 @@ class Settings(BaseSettings):
     @classmethod
     def _split_trusted(cls, value: object) -> object:
         return parse_trusted(value) if isinstance(value, str) else value
+
+    @property
+    def memory_budget(self) -> MemoryBudget:
+        """What any job may take."""
+        return MemoryBudget(device=self.device_memory_budget, host=self.host_memory_budget)
 
     @property
     def registry_root(self) -> Path:

@@ -4,14 +4,28 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging
 
 from pruning_core import published_checkpoint
 from pruning_core.export import export_weights
 from pruning_core.finiteness import require_finite_weights
 from pruning_core.layered_model import LayeredModel
+from pruning_core.loaded_weights import require_loaded
 from pruning_core.model_source import ModelSource
+from pruning_core.stored_weights import stored_weights, weights_folder
+from pruning_core.weight_files import WeightFiles
+
+GENERATION = "generation_config.json"
 
 
 def quieten() -> None:
@@ -28,25 +42,76 @@ def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def load_config(source: ModelSource) -> PreTrainedConfig:
+    """Load the config of a family of transformers."""
+    config: PreTrainedConfig = AutoConfig.from_pretrained(
+        source.location, trust_remote_code=False, **_where(source)
+    )
+    return config
+
+
+def load_generation_config(source: ModelSource, model: PreTrainedModel) -> None:
+    """Give a model that was not loaded at once the generation config beside its weights, if there is one."""
+    if GENERATION in source.files:
+        model.generation_config = GenerationConfig.from_pretrained(source.location, **_where(source))
+
+
 def load_model(source: ModelSource, dtype: str, device: torch.device) -> PreTrainedModel:
     """Load a checkpoint in its own dtype (`auto`) or the one asked for; a GGUF file is dequantised to float32.
 
     Raises:
         BrokenModelError: a weight is not finite.
-        UnreadableModelError: the weights of a model with code of its own are not those it should have.
+        UnreadableModelError: the weights are damaged, or not those that the model should have.
+        UnreachableHubError: the Hub does not answer, and they are not in the local cache.
     """
     quieten()
     # transformers' decorated `to` is typed as if it took another model.
     model: Any
     if source.own_code is not None:
         model = published_checkpoint.load_model(source, source.own_code, dtype)
-    else:
+    elif source.gguf_file is not None:
         model = AutoModelForCausalLM.from_pretrained(
             source.location, dtype=dtype, trust_remote_code=False, **_where(source)
         )
+    else:
+        model = _load_native(source, dtype)
     require_finite_weights(model.named_parameters())
     moved: PreTrainedModel = model.to(device)
     return moved
+
+
+def _load_native(source: ModelSource, dtype: str) -> PreTrainedModel:
+    model = source.reference.id
+    folder = weights_folder(source)
+    options: dict[str, Any] = {
+        "dtype": dtype,
+        # Otherwise a traceback; refused below.
+        "ignore_mismatched_sizes": True,
+        "output_loading_info": True,
+    }
+    # transformers types what comes without loading info.
+    kind: Any = AutoModelForCausalLM
+    found = not source.pickled and WeightFiles.of(folder, model).indexed
+    # transformers would read the file that such a field names, which may even be pickled.
+    if not found or "transformers_weights" in source.config:
+        config = load_config(source)
+        weights = dict(stored_weights(source, folder))
+        kind = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+        made, loaded = kind.from_pretrained(None, config=config, state_dict=weights, **options)
+        load_generation_config(source, made)
+    else:
+        made, loaded = kind.from_pretrained(
+            source.location,
+            trust_remote_code=False,
+            use_safetensors=True,
+            weights_only=True,
+            **options,
+            **_where(source),
+        )
+    # Others than those it reads do no harm: some checkpoints keep masks and positions.
+    require_loaded(model, loaded, ("missing", "mismatched"))
+    whole: PreTrainedModel = made
+    return whole
 
 
 def count_parameters(source: ModelSource, model: PreTrainedModel) -> int:

@@ -38,6 +38,11 @@ class UnreadableModelError(UnknownModelError):
     title = "The model's files cannot be read"
 
 
+class PickledWeightsError(UnreadableModelError):
+    slug = "pickled-weights"
+    title = "The model's weights are pickled"
+
+
 class UnreachableHubError(RecipeError):
     slug = "hub-unreachable"
     title = "The Hugging Face Hub cannot be reached"
@@ -143,3 +148,7 @@ class BrokenModelError(RuntimeError):
 
 class DiskFullError(OSError):
     """There is no room for a file of the result, or of the work on it; the message says which and how large."""
+
+    def __str__(self) -> str:
+        """The message, without the system's number."""
+        return str(self.strerror)

@@ -49,6 +49,7 @@ def evaluate(
     remote_code: RemoteCode = "native",
     roots: Roots = None,
     trusted: Trusted = (),
+    allow_pickle: bool = False,
     on_event: OnEvent = ignore,
 ) -> EvaluationResult:
     """Measure the perplexity of a model.
@@ -61,6 +62,7 @@ def evaluate(
         remote_code: what to do with a model's own code.
         roots: folders that local paths must lie under; None for anywhere.
         trusted: whose own code may run, see `pruning_core.model_code`.
+        allow_pickle: whether pickled weights may be read.
         on_event: called with `StageStarted` and `Progress` events.
 
     Raises:
@@ -69,7 +71,7 @@ def evaluate(
     """
     started = time.monotonic()
     where = find_device(device)
-    subject = find_subject(model, remote_code, roots=roots, trusted=trusted)
+    subject = find_subject(model, remote_code, roots=roots, trusted=trusted, allow_pickle=allow_pickle)
     source, family, config = subject.source, subject.family, subject.config
     require_positions("evaluation", text.sequence_length, config)
     prepared = evaluation_windows(

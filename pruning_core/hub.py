@@ -1,6 +1,7 @@
 """What is asked of the Hugging Face Hub: before a job starts small files and quick answers, then whole checkpoints."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import HfApi, hf_hub_download, snapshot_download
@@ -24,7 +25,20 @@ UNREACHABLE = (HTTPError, OfflineModeIsEnabled, OSError)
 """What the Hub client raises, besides answers that are a plain no, when the Hub cannot be talked to."""
 
 
-def pin_revision(reference: ModelReference) -> ModelReference | None:
+@dataclass(frozen=True)
+class Commit:
+    """One commit of a model repository.
+
+    Attributes:
+        reference: the repository, pinned to it.
+        files: the names of those that are in no folder.
+    """
+
+    reference: ModelReference
+    files: tuple[str, ...]
+
+
+def find_commit(reference: ModelReference) -> Commit | None:
     """Resolve a branch or tag to its commit; None when the Hub cannot be reached.
 
     Raises:
@@ -63,7 +77,8 @@ def pin_revision(reference: ModelReference) -> ModelReference | None:
         ) from error
     except UNREACHABLE:
         return None
-    return ModelReference(id=reference.id, revision=info.sha)
+    files = tuple(file.rfilename for file in info.siblings or () if "/" not in file.rfilename)
+    return Commit(ModelReference(id=reference.id, revision=info.sha), files)
 
 
 def model_file(reference: ModelReference, filename: str, *, cached_only: bool) -> Path | None:

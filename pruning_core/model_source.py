@@ -45,6 +45,8 @@ class ModelSource:
         gguf_file: the file inside `location`, when that is what was named.
         config: the checkpoint's config, as stored.
         tokenizer_file: its `tokenizer.json`, when it has one.
+        files: the names of what is in its folder or repository; where the Hub does not answer, in the local cache.
+        pickled: whether its weights are, which the operator then allows.
         own_code: how its own code is dealt with; None where transformers has the code.
     """
 
@@ -53,6 +55,8 @@ class ModelSource:
     gguf_file: str | None
     config: Mapping[str, Any]
     tokenizer_file: Path | None
+    files: tuple[str, ...] = ()
+    pickled: bool = False
     own_code: OwnCode | None = None
 
     @property
@@ -64,9 +68,10 @@ class ModelSource:
     def streamable(self) -> bool:
         """Whether its decoder layers can be read one at a time.
 
-        A GGUF file is dequantised as a whole, and so is a model with code of its own converted or run.
+        Pickled weights are not in order, a GGUF file is dequantised as a whole, and a model with code of its own is
+        converted or run as a whole.
         """
-        return self.gguf_file is None and self.own_code is None
+        return not self.pickled and self.gguf_file is None and self.own_code is None
 
     def small_file(self, name: str) -> Path | None:
         """Find a small file of a folder or a Hub repository; None when it has no such file.
@@ -121,6 +126,7 @@ def _find_local(reference: ModelReference, path: Path) -> ModelSource:
         gguf_file=None,
         config=config,
         tokenizer_file=tokenizer_file if is_file(tokenizer_file) else None,
+        files=_names(path),
     )
 
 
@@ -144,8 +150,8 @@ def _find_gguf(reference: ModelReference, path: Path) -> ModelSource:
 
 
 def _find_on_hub(reference: ModelReference) -> ModelSource:
-    pinned = hub.pin_revision(reference)
-    offline = pinned is None
+    commit = hub.find_commit(reference)
+    pinned, offline = commit and commit.reference, commit is None
     config_file = hub.model_file(pinned or reference, "config.json", cached_only=offline)
     if config_file is None:
         raise UnknownModelError(
@@ -161,7 +167,16 @@ def _find_on_hub(reference: ModelReference) -> ModelSource:
         gguf_file=None,
         config=_read_config(reference, config_file),
         tokenizer_file=hub.model_file(pinned or reference, "tokenizer.json", cached_only=offline),
+        files=commit.files if commit is not None else _names(config_file.parent),
     )
+
+
+def _names(folder: Path) -> tuple[str, ...]:
+    """List what is in a folder, nothing where it cannot be read."""
+    try:
+        return tuple(sorted(entry.name for entry in folder.iterdir()))
+    except OSError:
+        return ()
 
 
 def _links(path: Path) -> list[Path]:

@@ -3,20 +3,17 @@
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, GenerationConfig
 
-from pruning_core import checkpoint, hub
+from pruning_core import checkpoint
 from pruning_core.budgets import Weights
 from pruning_core.layer_files import LayerFiles
 from pruning_core.layered_model import LayeredModel, ResidentModel
 from pruning_core.model_source import ModelSource
 from pruning_core.models.description import Family
 from pruning_core.skeleton import Skeleton
+from pruning_core.stored_weights import weights_folder
 from pruning_core.streaming import StreamedModel
 from pruning_core.weight_files import WeightFiles
-
-FILES = ["*.safetensors", "*.json"]
-"""What is fetched of a Hub repository to stream it."""
 
 
 def open_model(  # noqa: PLR0917  what a model is loaded from, and how
@@ -39,19 +36,16 @@ def open_model(  # noqa: PLR0917  what a model is loaded from, and how
     if weights == "resident":
         return ResidentModel(checkpoint.load_model(source, dtype, device), family)
     checkpoint.quieten()
-    where = source.folder or hub.model_folder(source.reference, FILES)
-    files = WeightFiles.of(where, source.reference.id)
-    config = AutoConfig.from_pretrained(where, trust_remote_code=False)
-    skeleton = Skeleton(
-        files, config, family, source.reference.id, _dtype(dtype, config.dtype, files), device
-    )
-    if (where / "generation_config.json").exists():
-        skeleton.model.generation_config = GenerationConfig.from_pretrained(where)
+    name = source.reference.id
+    files, config = WeightFiles.of(weights_folder(source), name), checkpoint.load_config(source)
+    skeleton = Skeleton(files, config, family, name, _dtype(dtype, config.dtype, files), device)
+    checkpoint.load_generation_config(source, skeleton.model)
     return StreamedModel(skeleton, family, LayerFiles(folder))
 
 
-def _dtype(asked: str, configured: torch.dtype | None, files: WeightFiles) -> torch.dtype:
-    if asked != "auto":
-        dtype: torch.dtype = getattr(torch, asked)
-        return dtype
-    return configured or files.dtype(next(name for name in files.names if "weight" in name))
+def _dtype(asked: str, configured: torch.dtype | str | None, files: WeightFiles) -> torch.dtype:
+    wanted = configured if asked == "auto" else asked
+    if isinstance(wanted, str):
+        named: torch.dtype = getattr(torch, wanted)
+        return named
+    return wanted or files.dtype(next(name for name in files.names if "weight" in name))

@@ -39,19 +39,24 @@ class Preflight:
         evaluation: the text that measures.
     """
 
-    def __init__(self, recipe: Recipe, roots: Roots, trusted: Trusted = ()) -> None:
+    def __init__(
+        self, recipe: Recipe, roots: Roots, trusted: Trusted = (), *, allow_pickle: bool = False
+    ) -> None:
         """Check `recipe`.
 
         Args:
             recipe: what is asked.
             roots: the folders that may be read; None for all.
             trusted: whose own code may run, see `pruning_core.model_code`.
+            allow_pickle: whether pickled weights may be read.
 
         Raises:
             RecipeError: the first thing found wrong, see `pruning_core.errors`.
         """
         require_agreement(recipe)
-        subject = find_subject(recipe.model, recipe.remote_code, roots=roots, trusted=trusted)
+        subject = find_subject(
+            recipe.model, recipe.remote_code, roots=roots, trusted=trusted, allow_pickle=allow_pickle
+        )
         self.source: ModelSource = subject.source
         self.recipe = recipe.model_copy(update={"model": self.source.reference})
         self.family: Family = subject.family
@@ -105,7 +110,10 @@ class Preflight:
     def _require_streamable(self) -> None:
         if self.recipe.weights != "streamed" or self.source.streamable:
             return
-        what = "is a GGUF file" if self.source.gguf_file else "has code of its own"
+        if self.source.pickled:
+            what = "has pickled weights"
+        else:
+            what = "is a GGUF file" if self.source.gguf_file else "has code of its own"
         raise ContradictoryOptionsError(
             "weights",
             self.recipe.weights,

@@ -47,6 +47,7 @@ def prune(
     *,
     roots: Roots = None,
     trusted: Trusted = (),
+    allow_pickle: bool = False,
     device: str = "auto",
     scratch: Path | None = None,
     memory_budget: MemoryBudget = NO_BUDGET,
@@ -60,6 +61,7 @@ def prune(
         output: the checkpoint's folder; must not exist, or be empty.
         roots: folders that local paths must lie under; None for anywhere.
         trusted: whose own code may run, see `pruning_core.model_code`.
+        allow_pickle: whether pickled weights may be read.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, …
         scratch: folder for files that last as long as the job; None for the system's folder of temporary ones.
         memory_budget: what any job may take here, beside what the recipe says.
@@ -79,7 +81,7 @@ def prune(
     if output.exists() and any(output.iterdir()):
         raise OutputExistsError("output", str(output), "this folder is not empty.", "Name a new folder.")
     where = find_device(device)
-    ready = Preflight(recipe, roots, trusted)
+    ready = Preflight(recipe, roots, trusted, allow_pickle=allow_pickle)
     recipe = ready.recipe
 
     plan, shelf = plan_memory(ready, where, scratch, memory_budget)

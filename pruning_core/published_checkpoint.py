@@ -2,12 +2,11 @@
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
 from torch import Tensor
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
@@ -22,18 +21,19 @@ from transformers import (
 )
 
 from pruning_core import hub
-from pruning_core.errors import UnreadableModelError
+from pruning_core.loaded_weights import require_loaded
 from pruning_core.model_code import ModelCode
 from pruning_core.model_source import ModelSource, OwnCode
-from pruning_core.subject import no_safetensors
+from pruning_core.stored_weights import stored_weights
 from pruning_core.tokenizer_source import SETTINGS_FILE, require_tokenizer
+from pruning_core.weight_files import WeightFiles
+from pruning_core.weight_formats import PATTERN, pickled_weights
 
-WEIGHTS = "*.safetensors"
 NOT_LINKED = {"config.json", SETTINGS_FILE, "adapter_config.json"}
 """Files that name what is loaded: those that were looked at are written anew, and an adapter's is not wanted."""
 
-FILES = [WEIGHTS, "*.json", "*.model", "*.txt", "*.py"]
-"""What is fetched of a Hub repository; not `.bin` files, which are pickled and could hold code."""
+FILES = [PATTERN, "*.json", "*.model", "*.txt", "*.py"]
+"""What is fetched of a Hub repository; of pickled files only the weights, and those only where there are no others."""
 
 
 def load_tokenizer(source: ModelSource, own_code: OwnCode) -> PreTrainedTokenizerBase:
@@ -64,18 +64,24 @@ def load_model(source: ModelSource, own_code: OwnCode, dtype: str) -> PreTrained
     """Load the model as its twin, or by its own code.
 
     Raises:
-        UnreadableModelError: there are no safetensors, or they are not those of such a model.
+        UnreadableModelError: the weights are damaged, or not those of such a model.
     """
     folder = _fetch(source)
-    if not any(folder.glob(WEIGHTS)):
-        raise no_safetensors(source.reference.id)
+    if not source.pickled:
+        WeightFiles.of(folder, source.reference.id)
     # transformers types what comes without loading info.
     kind: Any
     if own_code.in_place:
         kind = AutoModelForCausalLM
         with _private_copy(source, own_code, folder) as copy:
             model, loaded = kind.from_pretrained(
-                copy, dtype=dtype, trust_remote_code=True, use_safetensors=True, output_loading_info=True
+                copy,
+                dtype=dtype,
+                trust_remote_code=True,
+                use_safetensors=not source.pickled,
+                weights_only=True,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
             )
     else:
         config = _native_config(own_code)
@@ -83,13 +89,14 @@ def load_model(source: ModelSource, own_code: OwnCode, dtype: str) -> PreTrained
         model, loaded = kind.from_pretrained(
             None,
             config=config,
-            state_dict=dict(_native_weights(own_code, folder)),
+            state_dict=dict(_native_weights(source, own_code, folder)),
             dtype=dtype,
+            ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
         if (folder / "generation_config.json").exists():
             model.generation_config = GenerationConfig.from_pretrained(folder)
-    _require_whole(source, loaded)
+    require_loaded(source.reference.id, loaded, ("missing", "unexpected", "mismatched"))
     whole: PreTrainedModel = model
     return whole
 
@@ -114,7 +121,7 @@ def _fetch(source: ModelSource) -> Path:
     """The folder of a model; one on the Hub is downloaded first, at its commit."""
     if source.folder is not None:
         return source.folder
-    return hub.model_folder(source.reference, FILES)
+    return hub.model_folder(source.reference, [*FILES, *pickled_weights(source.files)])
 
 
 def _code_of(own_code: OwnCode, folder: Path) -> ModelCode:
@@ -145,25 +152,6 @@ def _native_config(own_code: OwnCode) -> PreTrainedConfig:
     return config
 
 
-def _native_weights(own_code: OwnCode, folder: Path) -> Iterator[tuple[str, Tensor]]:
-    for file in sorted(folder.glob(WEIGHTS)):
-        with safe_open(file, "pt") as weights:
-            for name in weights.keys():  # noqa: SIM118  safetensors files only have keys()
-                yield from own_code.model.twin.weights(name, weights.get_tensor(name), own_code.config)
-
-
-def _require_whole(source: ModelSource, loaded: Mapping[str, Any]) -> None:
-    """Refuse weights that were filled in at random, or that found no place.
-
-    Raises:
-        UnreadableModelError: with the first of them.
-    """
-    for kind in ("missing", "unexpected", "mismatched"):
-        names = sorted(map(str, loaded[f"{kind}_keys"]))
-        if names:
-            raise UnreadableModelError(
-                "model",
-                source.reference.id,
-                f"{len(names)} of its weights are {kind}, the first is {names[0]}.",
-                "Repair the checkpoint, or name another.",
-            )
+def _native_weights(source: ModelSource, own_code: OwnCode, folder: Path) -> Iterator[tuple[str, Tensor]]:
+    for name, weight in stored_weights(source, folder):
+        yield from own_code.model.twin.weights(name, weight, own_code.config)

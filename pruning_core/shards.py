@@ -9,8 +9,7 @@ from huggingface_hub import split_torch_state_dict_into_shards
 from torch import Tensor
 
 from pruning_core.tensor_file import TensorFile
-
-INDEX = "model.safetensors.index.json"
+from pruning_core.weight_formats import INDEX
 
 
 class Shards:

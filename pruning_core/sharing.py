@@ -29,6 +29,7 @@ def score_share(
     *,
     roots: Roots = None,
     trusted: Trusted = (),
+    allow_pickle: bool = False,
     device: str = "auto",
     memory_budget: MemoryBudget = NO_BUDGET,
 ) -> Tensor:
@@ -40,6 +41,7 @@ def score_share(
         conditions: its own.
         roots: folders that local paths must lie under; None for anywhere.
         trusted: whose own code may run, see `pruning_core.model_code`.
+        allow_pickle: whether pickled weights may be read.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, …
         memory_budget: what any job may take here.
 
@@ -52,7 +54,7 @@ def score_share(
         BrokenModelError: a weight is not finite.
     """
     where = find_device(device)
-    ready = Preflight(recipe, roots, trusted)
+    ready = Preflight(recipe, roots, trusted, allow_pickle=allow_pickle)
     # A share takes no more than the job it is of.
     plan, shelf = plan_memory(ready, where, None, memory_budget)
     text = calibration_windows(

@@ -1,7 +1,5 @@
 """Where the calibration's hidden states and what goes with them rest while others are worked on."""
 
-import os
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pruning_core.budgets import Placement
+from pruning_core.disk_room import reserve
 
 
 class Kept(Protocol):
@@ -78,10 +77,7 @@ def _map(tensor: Tensor, folder: Path | None) -> Tensor:
     if not tensor.numel():
         return tensor.cpu()
     with tempfile.NamedTemporaryFile(dir=folder, prefix="secateur-") as file:
-        if sys.platform == "linux":
-            # A full disk is an error here, and would be a signal where a page of the map is written.
-            os.posix_fallocate(file.fileno(), 0, tensor.nbytes)
-        else:
-            file.truncate(tensor.nbytes)
+        # A full disk is an error here, and would be a signal where a page of the map is written.
+        reserve(file.fileno(), tensor.nbytes, "hidden states")
         mapped = torch.from_file(file.name, shared=True, size=tensor.numel(), dtype=tensor.dtype)
     return mapped.view(tensor.shape).copy_(tensor)

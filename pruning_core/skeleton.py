@@ -15,8 +15,8 @@ from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import convert_and_load_state_dict_in_model
 from transformers.modeling_utils import LoadStateDictConfig
 
-from pruning_core.errors import UnreadableModelError
 from pruning_core.finiteness import require_finite_weights
+from pruning_core.loaded_weights import require_loaded
 from pruning_core.models.description import Family
 from pruning_core.weight_files import WeightFiles
 
@@ -101,7 +101,7 @@ class Skeleton:
             BrokenModelError: one is not finite; looked at the first time.
         """
         prefix = f"{self._family.layers}.{index}."
-        self._require_none("missing", (name for name in self._load(weights) if name.startswith(prefix)))
+        self._require("missing", (name for name in self._load(weights) if name.startswith(prefix)))
         if place not in self._seen:
             layer = self.model.get_submodule(prefix.removesuffix("."))
             where = f"{self._family.layers}.{place}."
@@ -120,7 +120,7 @@ class Skeleton:
         prefix = f"{self._family.layers}."
         missing = {name for name in self._load(around) if not name.startswith(prefix)}
         model.tie_weights(missing_keys=missing, recompute_mapping=False)
-        self._require_none("missing", missing)
+        self._require("missing", missing)
         for module in model.get_submodule(self._family.layers).modules():
             module._is_hf_initialized = True
         # No checkpoint has these. The model's own initialisation computes them, and leaves alone what was loaded.
@@ -135,18 +135,9 @@ class Skeleton:
     def _load(self, weights: Weights) -> set[str]:
         """Load a part of the checkpoint, and name what the rest of the model still lacks."""
         loaded, _ = convert_and_load_state_dict_in_model(self.model, dict(weights), self._loading, None)
-        self._require_none(
-            "of another shape than the config says", (name for name, *_ in loaded.mismatched_keys)
-        )
+        self._require("mismatched", loaded.mismatched_keys)
         missing: set[str] = loaded.missing_keys
         return missing
 
-    def _require_none(self, what: str, names: Iterable[str]) -> None:
-        wrong = sorted(names)
-        if wrong:
-            raise UnreadableModelError(
-                "model",
-                self._name,
-                f"{len(wrong)} of its weights are {what}, the first is {wrong[0]}.",
-                "Repair the checkpoint, or name another.",
-            )
+    def _require(self, kind: str, names: Iterable[object]) -> None:
+        require_loaded(self._name, {f"{kind}_keys": list(names)}, [kind])

@@ -20,6 +20,7 @@ from pruning_core.paths import Roots
 from pruning_core.recipe import ModelReference, RemoteCode
 from pruning_core.twins.description import PublishedModel
 from pruning_core.twins.registry import PUBLISHED
+from pruning_core.weight_formats import are_pickled
 
 SIZES = ("hidden_size", "num_attention_heads", "vocab_size", "max_position_embeddings")
 """Config fields that every family has beside its depth and its width."""
@@ -41,7 +42,12 @@ class Subject:
 
 
 def find_subject(
-    reference: ModelReference, remote_code: RemoteCode, *, roots: Roots, trusted: Trusted = ()
+    reference: ModelReference,
+    remote_code: RemoteCode,
+    *,
+    roots: Roots,
+    trusted: Trusted = (),
+    allow_pickle: bool = False,
 ) -> Subject:
     """Find a model and its description.
 
@@ -50,11 +56,14 @@ def find_subject(
         remote_code: what to do with code of its own.
         roots: the folders that may be read; None for all.
         trusted: whose code may run.
+        allow_pickle: whether pickled weights may be read.
 
     Raises:
-        RecipeError: there is no such model, it is not described, or its code would have to run and may not.
+        RecipeError: there is no such model, it is not described, its code would have to run and may not, or its
+            weights are pickled and may not be read.
     """
     source = find_model(reference, roots)
+    source = replace(source, pickled=are_pickled(reference.id, source.files, allowed=allow_pickle))
     published = _published(source)
     if published is None:
         if remote_code == "in_place":
@@ -95,9 +104,6 @@ def _with_own_code(
     refusal = family.refusal(config)
     if refusal is not None:
         raise UnsupportedFamilyError("model", model, f"{refusal}.", "Name another model of this family.")
-    folder = source.folder
-    if folder is not None and any(folder.glob("*.bin")) and not any(folder.glob("*.safetensors")):
-        raise no_safetensors(model)
     files = _read_code(source)
     entry = trust_entry(source, files)
     own_code = OwnCode(published, config, remote_code == "in_place", entry in trusted, files)
@@ -112,16 +118,6 @@ def _with_own_code(
                 f"or let the operator read that code and add {entry} to {TRUST_SETTING}.",
             )
     return replace(source, own_code=own_code)
-
-
-def no_safetensors(model: str) -> UnreadableModelError:
-    """What is wrong with a checkpoint that only has pickled weights, or none."""
-    return UnreadableModelError(
-        "model",
-        model,
-        "it has no .safetensors files, and pickled weights (.bin) are not read, because they could run code.",
-        "Save it with safetensors, or name another checkpoint.",
-    )
 
 
 def _read_code(source: ModelSource) -> ModelCode | None:

@@ -4,7 +4,6 @@ The library writes a file from tensors that are all in memory, and copies them o
 the header's length, a JSON object with every tensor's dtype, shape and place, and the tensors one behind the other.
 """
 
-import errno
 import json
 import os
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pruning_core.errors import DiskFullError
+from pruning_core.disk_room import explaining_a_full_disk, reserve
 
 DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
 ALIGNMENT = 8
@@ -50,13 +49,12 @@ class TensorFile:
         self._tensors_at = 8 + len(encoded)
         self._file = path.open("wb")
         try:
-            # Now rather than hours later.
-            os.posix_fallocate(self._file.fileno(), 0, self._tensors_at + end)
+            reserve(self._file.fileno(), self._tensors_at + end, path.name)
             self._file.write(len(encoded).to_bytes(8, "little") + encoded)
-        except OSError as error:
+        except OSError:
             self._file.close()
             path.unlink()
-            raise _explained(error, f"{path.name} ({self._tensors_at + end:,} bytes)") from error
+            raise
 
     def write(self, name: str, tensor: Tensor) -> None:
         """Write a tensor, from any device.
@@ -64,13 +62,11 @@ class TensorFile:
         Raises:
             DiskFullError: there is no room.
         """
-        # Of no dimension in the format's eyes, as numpy knows no bfloat16.
+        # numpy knows no bfloat16.
         content = tensor.detach().to("cpu").contiguous().view(-1).view(torch.uint8).numpy()
-        try:
+        with explaining_a_full_disk(f"{name} ({tensor.nbytes:,} bytes) in {self.path.name}"):
             self._file.seek(self._tensors_at + self._starts[name])
             self._file.write(content.data)
-        except OSError as error:
-            raise _explained(error, f"{name} ({tensor.nbytes:,} bytes) in {self.path.name}") from error
 
     def close(self) -> None:
         """Bring it all to the disk.
@@ -78,16 +74,6 @@ class TensorFile:
         Raises:
             DiskFullError: there is no room.
         """
-        try:
+        with self._file, explaining_a_full_disk(self.path.name):
             self._file.flush()
             os.fsync(self._file.fileno())
-        except OSError as error:
-            raise _explained(error, self.path.name) from error
-        finally:
-            self._file.close()
-
-
-def _explained(error: OSError, what: str) -> OSError:
-    if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
-        return error
-    return DiskFullError(error.errno, f"There is no room on the disk for {what}")

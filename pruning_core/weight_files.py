@@ -13,11 +13,7 @@ from torch import Tensor
 from pruning_core.errors import UnreadableModelError
 from pruning_core.paths import is_file
 from pruning_core.safetensors_header import Header, StoredTensor, read_header, stamp_of, unique_keys
-from pruning_core.subject import no_safetensors
-
-SINGLE = "model.safetensors"
-INDEX = "model.safetensors.index.json"
-PATTERN = "*.safetensors"
+from pruning_core.weight_formats import INDEX, PATTERN, SINGLE, no_safetensors
 
 DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 """What weights may be stored in, by the format's names."""
@@ -29,6 +25,7 @@ class WeightFiles:
     One thread may read while others ask.
 
     Attributes:
+        indexed: whether `from_pretrained` would find them, by the one file's name or by an index.
         names: of all tensors, file by file, in the order in which they lie there.
         total_bytes: of all tensors.
         bytes_read: of those that were read so far, each time they were.
@@ -45,6 +42,7 @@ class WeightFiles:
         self._model, self._listing, self._headers = model, listing, headers
         self._files = {name: file for file, header in headers.items() for name in header.tensors}
         self._counting = Lock()
+        self.indexed = listing != PATTERN
         self.names = tuple(self._files)
         self.total_bytes = sum(self.bytes(name) for name in self.names)
         self.bytes_read = 0
@@ -66,7 +64,7 @@ class WeightFiles:
         if is_file(folder / SINGLE):
             listing, files = SINGLE, [folder / SINGLE]
         elif (folder / INDEX).exists():
-            listing, index = INDEX, _read_index(folder / INDEX, model)
+            listing, index = INDEX, read_index(folder / INDEX, model)
             files = [folder / name for name in sorted(set(index.values()))]
         else:
             listing, files = PATTERN, sorted(folder.glob(PATTERN))
@@ -172,8 +170,12 @@ def _read_header(file: Path, model: str, index: Mapping[str, str] | None) -> Hea
         raise _damaged(model, f"{file.name} {broken}") from broken
 
 
-def _read_index(file: Path, model: str) -> dict[str, str]:
-    """Read which file each tensor is in."""
+def read_index(file: Path, model: str) -> dict[str, str]:
+    """Read which file each tensor is in.
+
+    Raises:
+        UnreadableModelError: the index is none, or leads out of its folder.
+    """
     try:
         index = json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=unique_keys)
     except (OSError, ValueError, RecursionError) as broken:

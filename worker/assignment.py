@@ -5,6 +5,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from pruning_core.recipe import MemoryBudget
+
 
 class Assignment(BaseModel):
     """One job for one child process. No database, no broker, no lease: the child could not touch them if it tried.
@@ -15,7 +17,9 @@ class Assignment(BaseModel):
         registry_root: where the checkpoint goes.
         local_roots: folders that the request's local paths must lie under.
         trusted_remote_code: whose own code may run.
+        allow_pickle: whether pickled weights may be read.
         device: where to prune.
+        memory_budget: what any job may take there.
         scratch: where files go that last as long as the job.
     """
 
@@ -24,7 +28,9 @@ class Assignment(BaseModel):
     registry_root: Path
     local_roots: list[Path]
     trusted_remote_code: list[str]
+    allow_pickle: bool
     device: str
+    memory_budget: MemoryBudget
     scratch: Path
 
 
@@ -42,7 +48,9 @@ class ShareAssignment(BaseModel):
     work: Work
     local_roots: list[Path]
     trusted_remote_code: list[str]
+    allow_pickle: bool
     device: str
+    memory_budget: MemoryBudget
 
 
 class Collected(BaseModel):

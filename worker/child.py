@@ -13,7 +13,7 @@ import torch
 
 from jobs.problem import Problem, problem, recipe_problem
 from pruning_core import parse_recipe
-from pruning_core.errors import BrokenModelError, RecipeError
+from pruning_core.errors import BrokenModelError, DiskFullError, RecipeError
 from pruning_core.events import Event
 from pruning_core.pruning import prune
 from pruning_core.result import PruneResult
@@ -47,7 +47,9 @@ def main() -> None:
             staged,
             roots=assignment.local_roots,
             trusted=assignment.trusted_remote_code,
+            allow_pickle=assignment.allow_pickle,
             device=assignment.device,
+            memory_budget=assignment.memory_budget,
             scratch=assignment.scratch,
             on_event=on_event,
             helpers=helpers,
@@ -91,13 +93,20 @@ def _explain(error: Exception) -> Problem:
         return recipe_problem(error)
     if isinstance(error, BrokenModelError):
         return problem("broken-model", "The model is not finite", HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
+    if isinstance(error, DiskFullError):
+        return problem(
+            "disk-full",
+            "The disk is full",
+            HTTPStatus.INSUFFICIENT_STORAGE,
+            f"{error}. Make room under the worker's data folder, then send the job again.",
+        )
     if isinstance(error, torch.OutOfMemoryError):
         return problem(
             "out-of-memory",
             "Out of memory",
             HTTPStatus.INSUFFICIENT_STORAGE,
-            "The device ran out of memory. Lower calibration.samples or calibration.sequence_length, "
-            "or ask for dtype bfloat16.",
+            "The device ran out of memory. Lower memory_budget.device, calibration.samples or "
+            "calibration.sequence_length, or ask for dtype bfloat16.",
         )
     incident = uuid.uuid4().hex
     log.exception("the job failed unexpectedly", incident=incident)

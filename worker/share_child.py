@@ -30,7 +30,9 @@ def main() -> None:
             Conditions.model_validate(assignment.work.conditions),
             roots=assignment.local_roots,
             trusted=assignment.trusted_remote_code,
+            allow_pickle=assignment.allow_pickle,
             device=assignment.device,
+            memory_budget=assignment.memory_budget,
         )
     except OtherConditionsError as error:
         log.warning("no help here", reason=str(error))

@@ -59,7 +59,9 @@ def _assign(taken: TakenShare, settings: Settings) -> ShareAssignment:
         work=Work.model_validate(taken.work),
         local_roots=list(settings.local_roots),
         trusted_remote_code=list(settings.trusted_remote_code),
+        allow_pickle=settings.allow_pickle,
         device=settings.device,
+        memory_budget=settings.memory_budget,
     )
 
 

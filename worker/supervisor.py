@@ -73,7 +73,9 @@ def _assign(lease: Lease, settings: Settings) -> Assignment:
         registry_root=settings.registry_root,
         local_roots=list(settings.local_roots),
         trusted_remote_code=list(settings.trusted_remote_code),
+        allow_pickle=settings.allow_pickle,
         device=settings.device,
+        memory_budget=settings.memory_budget,
         scratch=settings.work_root,
     )
 

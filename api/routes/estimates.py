@@ -31,4 +31,8 @@ def make_estimate(
     request: Annotated[JobRequest, Body(openapi_examples=JOB_REQUESTS)], settings: ServiceSettings
 ) -> Estimate:
     """Work out channels, layers, parameters and bytes from the model's config alone."""
-    return estimate(Preflight(request, settings.local_roots, settings.trusted_remote_code))
+    return estimate(
+        Preflight(
+            request, settings.local_roots, settings.trusted_remote_code, allow_pickle=settings.allow_pickle
+        )
+    )

@@ -139,7 +139,9 @@ def _submitted_before(database: Database, sent: dict[str, Any], key: str | None)
 
 def _accept(request: JobRequest, settings: Settings) -> dict[str, Any]:
     """Check everything that can be checked now, and give the request as it is stored."""
-    ready = Preflight(request, settings.local_roots, settings.trusted_remote_code)
+    ready = Preflight(
+        request, settings.local_roots, settings.trusted_remote_code, allow_pickle=settings.allow_pickle
+    )
     ready.check_texts()
     try:
         LocalRegistry(settings.registry_root).require_writable()

@@ -2,12 +2,15 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from tests.estimated_models import CONFIGS, ROWS
 from tests.running_service import Service
@@ -169,3 +172,13 @@ def test_the_service_refuses_and_the_command_says_its_sentence(service: Service,
         SECATEUR_URL=url,
     )
     assert "config.json" in refused.stderr
+
+
+def test_pickled_weights_are_evaluated_only_where_that_is_allowed(tiny_llama: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_llama, tmp_path / "pickled")
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    command = ["evaluate", str(folder), "--text", "builtin", "--sequence-length", "64", "--samples", "2"]
+    assert "SECATEUR_ALLOW_PICKLE" in secateur(*command, code=2).stderr
+    allowed = answer(*command, "--allow-pickle")["perplexity"]
+    assert allowed == answer(*command, SECATEUR_ALLOW_PICKLE="1")["perplexity"]

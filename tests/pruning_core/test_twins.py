@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,11 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from pruning_core import checkpoint, prune
-from pruning_core.errors import UnreadableModelError, UntrustedCodeError
+from pruning_core.errors import PickledWeightsError, UnreadableModelError, UntrustedCodeError
 from pruning_core.evaluation import evaluate
 from pruning_core.layered_model import LayeredModel
 from pruning_core.model_source import ModelSource
-from pruning_core.recipe import EvaluationText, ModelReference
+from pruning_core.recipe import EvaluationText, ModelReference, RemoteCode
 from pruning_core.subject import find_subject
 from pruning_core.twins.registry import table
 from tests.pruning_core.conftest import resident, transformers_loss
@@ -181,18 +182,42 @@ def test_pickled_weights_are_refused(copy: Path) -> None:
     torch.save(load_file(copy / "model.safetensors"), copy / "pytorch_model.bin")
     source = native(copy)
     (copy / "model.safetensors").unlink()
-    with pytest.raises(UnreadableModelError, match=r"pickled weights \(\.bin\) are not read"):
+    with pytest.raises(PickledWeightsError, match=r"pickled weights \(pytorch_model\.bin\) are not read"):
         native(copy)
-    with pytest.raises(UnreadableModelError, match=r"pickled weights \(\.bin\) are not read"):
+    with pytest.raises(UnreadableModelError, match=r"it has no \.safetensors files"):
         checkpoint.load_model(source, "auto", CPU)
 
 
-@pytest.mark.parametrize("kind", ["missing", "unexpected"])
+@pytest.mark.parametrize("way", ["native", "in_place"])
+def test_pickled_weights_are_read_as_safetensors_are_where_that_is_allowed(
+    copy: Path, way: RemoteCode
+) -> None:
+    def load() -> dict[str, torch.Tensor]:
+        reference = ModelReference(id=str(copy))
+        found = find_subject(reference, way, roots=None, trusted=trust(copy), allow_pickle=True)
+        weights: dict[str, torch.Tensor] = checkpoint.load_model(found.source, "auto", CPU).state_dict()
+        return weights
+
+    weights = load()
+    torch.save(load_file(copy / "model.safetensors"), copy / "pytorch_model.bin")
+    (copy / "model.safetensors").unlink()
+    assert all(weights[name].equal(weight) for name, weight in load().items())
+
+
+def test_weights_that_were_cut_short_are_said(copy: Path) -> None:
+    os.truncate(copy / "model.safetensors", (copy / "model.safetensors").stat().st_size - 1)
+    with pytest.raises(UnreadableModelError, match=r"model\.safetensors is cut short"):
+        checkpoint.load_model(native(copy), "auto", CPU)
+
+
+@pytest.mark.parametrize("kind", ["missing", "unexpected", "mismatched"])
 def test_weights_that_are_not_all_there_or_too_many_are_refused(copy: Path, kind: str) -> None:
     weights = load_file(copy / "model.safetensors")
     name = next(name for name in weights if "input_layernorm" in name)
     if kind == "missing":
         del weights[name]
+    elif kind == "mismatched":
+        weights[name] = torch.zeros(3)
     else:
         weights["transformer.prefix_encoder.weight"] = torch.zeros(3)
     save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})

@@ -17,7 +17,8 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from pruning_core.errors import UnreadableModelError
-from pruning_core.weight_files import INDEX, SINGLE, WeightFiles
+from pruning_core.weight_files import WeightFiles
+from pruning_core.weight_formats import INDEX, SINGLE
 
 UP = "model.layers.2.mlp.up_proj.weight"
 UP_BYTES = 256 * 32 * 4
