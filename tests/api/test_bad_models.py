@@ -123,8 +123,8 @@ def test_a_broken_tokenizer_is_refused(refusing_api: Api, body: Change, folder: 
     assert error["reason"].startswith("its tokenizer.json cannot be read")
 
 
-def _gguf(path: Path) -> bytes:
-    writer = GGUFWriter(path, "llama")
+def _gguf(path: Path, architecture: str = "llama") -> bytes:
+    writer = GGUFWriter(path, architecture)
     writer.add_block_count(4)
     writer.add_embedding_length(32)
     writer.add_feed_forward_length(256)
@@ -138,8 +138,11 @@ def _gguf(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def test_a_gguf_file_is_planned_from_its_header_alone(refusing_api: Api, body: Change, folder: Path) -> None:
-    _gguf(folder / "whole.gguf")
+@pytest.mark.parametrize("architecture", ["llama", "gemma3"])
+def test_a_gguf_file_is_planned_from_its_header_alone(
+    architecture: str, refusing_api: Api, body: Change, folder: Path
+) -> None:
+    _gguf(folder / "whole.gguf", architecture)
     assert refusing_api.submit(body({"model": f"{folder}/whole.gguf"})).status_code == 201
 
 
