@@ -4,10 +4,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+import transformers
+from transformers import (
+    CONFIG_MAPPING,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging
 
 from pruning_core import published_checkpoint
+from pruning_core.errors import UnsupportedFamilyError
 from pruning_core.finiteness import require_finite_weights
 from pruning_core.model_source import ModelSource
 
@@ -15,8 +23,14 @@ SHARD_SIZE = "5GB"
 
 
 def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
+    """Load what cuts texts for a checkpoint.
+
+    Raises:
+        UnsupportedFamilyError: the installed transformers is too old to have the family.
+    """
     if source.own_code is not None:
         return published_checkpoint.load_tokenizer(source, source.own_code)
+    _require_known(source)
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
         source.location, trust_remote_code=False, **_where(source)
     )
@@ -29,6 +43,7 @@ def load_model(source: ModelSource, dtype: str, device: torch.device) -> PreTrai
     Raises:
         BrokenModelError: a weight is not finite.
         UnreadableModelError: the weights of a model with code of its own are not those it should have.
+        UnsupportedFamilyError: the installed transformers is too old to have the family.
     """
     logging.disable_progress_bar()
     # transformers' decorated `to` is typed as if it took another model.
@@ -36,6 +51,7 @@ def load_model(source: ModelSource, dtype: str, device: torch.device) -> PreTrai
     if source.own_code is not None:
         model = published_checkpoint.load_model(source, source.own_code, dtype)
     else:
+        _require_known(source)
         model = AutoModelForCausalLM.from_pretrained(
             source.location, dtype=dtype, trust_remote_code=False, **_where(source)
         )
@@ -67,6 +83,19 @@ def save(
     tokenizer.save_pretrained(folder)
     if source is not None and source.own_code is not None and source.own_code.in_place:
         published_checkpoint.keep_code(source, source.own_code, model, folder)
+
+
+def _require_known(source: ModelSource) -> None:
+    # Preflight goes by the descriptions, and runs where transformers may not be installed.
+    model_type = source.config["model_type"]
+    if model_type not in CONFIG_MAPPING:
+        raise UnsupportedFamilyError(
+            "model",
+            source.reference.id,
+            f"its model_type is {model_type!r}, which the worker's transformers {transformers.__version__} does not "
+            "have yet.",
+            "Install a newer transformers, or name a model of another family.",
+        )
 
 
 def _forget_gguf(model: Any) -> None:
