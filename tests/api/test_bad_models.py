@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from gguf import GGUFWriter
 
-from pruning_core.models.registry import supported_model_types
+from pruning_core.models.registry import described_model_types, planned_model_types
+from pruning_core.twins.registry import PUBLISHED
 from tests.api.conftest import Api, Change
 
 LLAMA = {
@@ -85,7 +86,9 @@ def test_a_family_that_nobody_described_is_refused_and_the_known_are_named(
     changes = write(folder, {"model_type": model_type})
     error = only_error(refusing_api.refused(body(changes)), "unsupported-family")
     assert repr(model_type) in error["reason"]
-    assert ", ".join(supported_model_types()) in error["remedy"]
+    for known in (described_model_types(), planned_model_types(), sorted(PUBLISHED)):
+        assert ", ".join(known) in error["remedy"]
+    assert "docs/families.md" in error["remedy"]
 
 
 @pytest.mark.parametrize("architectures", [["BertForMaskedLM"], "LlamaForSequenceClassification", [3]])
