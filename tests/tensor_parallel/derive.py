@@ -95,7 +95,7 @@ def derive(model_type: str) -> dict[str, Any]:
 def _skeleton(model_type: str, **changes: Any) -> PreTrainedModel:
     try:
         return skeleton(model_type, **changes)
-    except Exception as refused:
+    except Exception as refused:  # whatever a config or a model raises
         raise NotDerivedError("no model of it can be made of plain sizes") from refused
 
 
@@ -175,7 +175,8 @@ def _roles(model_type: str, family: Family, layer: nn.Module) -> dict[str, Any]:
     held = {name: one for name, one in layer.named_modules() if name.startswith(parent) and name != parent}
     activations = [name for name, one in held.items() if not isinstance(one, nn.Linear | nn.Dropout)]
     norms = [None, *(name for name, one in layer.named_children() if "Norm" in type(one).__name__)]
-    factors = [None, *(name for name, value in vars(model.base_model.layers[0]).items() if _factor(value))]
+    attributes = vars(model.base_model.layers[0]).items()
+    factors = [None, *(name for name, value in attributes if isinstance(value, float))]
     for producers, activation, norm, factor in product(
         permutations(family.mlp.producers), activations, norms, factors
     ):
@@ -191,10 +192,6 @@ def _roles(model_type: str, family: Family, layer: nn.Module) -> dict[str, Any]:
         if _holds(require_attention, model, replace(family, mlp=mlp, attention=attention)):
             return {"mlp": _said(mlp), "attention": _said(attention)}
     raise NotDerivedError("what a decoder layer adds is not what its attention's last linear gives")
-
-
-def _factor(value: object) -> bool:
-    return isinstance(value, float)
 
 
 def _holds(require: Any, model: PreTrainedModel, family: Family) -> bool:

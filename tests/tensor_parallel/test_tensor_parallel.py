@@ -11,10 +11,14 @@ from pruning_core.models.registry import describe, described_model_types, planne
 from pruning_core.models.tensor_parallel import DATA, GENERATED_FROM, PLANNED, REFUSED
 from pruning_core.twins.registry import PUBLISHED
 from tests.tensor_parallel.derive import require_counts
-from tests.tensor_parallel.generate import BROKEN, derive_all
+from tests.tensor_parallel.generate import BROKEN, ROOT, derive_all
 from tests.tensor_parallel.skeletons import make_config
 
 ENTRIES = json.loads(DATA.read_text())["families"]
+
+
+def test_the_data_is_of_the_transformers_that_is_installed_for_tests() -> None:
+    assert f"transformers=={GENERATED_FROM}" in (ROOT / "constraints.txt").read_text().split()
 
 
 @pytest.mark.skipif(
