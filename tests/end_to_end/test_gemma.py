@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pruning_core import checkpoint, parse_recipe, prune
+from pruning_core import checkpoint
 from pruning_core.model_source import find_model
 from pruning_core.models.registry import describe
 from pruning_core.recipe import ModelReference
@@ -33,20 +33,3 @@ def test_the_header_tells_what_transformers_loads(gguf: Path) -> None:
     theirs = model.config.to_dict()
     assert {name: theirs[name] for name in config} == dict(config)
     assert model.num_parameters() == family.count(config).total(18, 2048) == 268_098_176
-
-
-def test_what_is_left_of_it_is_a_checkpoint_that_loads(gguf: Path, tmp_path: Path) -> None:
-    recipe = parse_recipe(
-        {
-            "model": str(gguf),
-            "method": "depth",
-            "options": {"layers": [9, 10]},
-            "calibration": {"dataset": "builtin", "samples": 4, "sequence_length": 64},
-            "evaluation": {"dataset": "builtin", "samples": 1, "sequence_length": 64},
-        }
-    )
-    result = prune(recipe, tmp_path)
-    source = find_model(ModelReference(id=str(tmp_path)), roots=None)
-    model = checkpoint.load_model(source, "auto", torch.device("cpu"))
-    assert model.num_parameters() == result.parameters_after == result.plan.parameters_after
-    assert len(model.config.layer_types) == model.config.num_hidden_layers == 16
