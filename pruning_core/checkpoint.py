@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from transformers import (
+    CONFIG_MAPPING,
     MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
@@ -17,6 +19,7 @@ from transformers import (
 from transformers.utils import logging
 
 from pruning_core import published_checkpoint
+from pruning_core.errors import UnsupportedFamilyError
 from pruning_core.export import export_weights
 from pruning_core.finiteness import require_finite_weights
 from pruning_core.layered_model import LayeredModel
@@ -34,8 +37,14 @@ def quieten() -> None:
 
 
 def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
+    """Load what cuts texts for a checkpoint.
+
+    Raises:
+        UnsupportedFamilyError: the installed transformers is too old to have the family.
+    """
     if source.own_code is not None:
         return published_checkpoint.load_tokenizer(source, source.own_code)
+    _require_known(source)
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
         source.location, trust_remote_code=False, **_where(source)
     )
@@ -43,7 +52,12 @@ def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
 
 
 def load_config(source: ModelSource) -> PreTrainedConfig:
-    """Load the config of a family of transformers."""
+    """Load the config of a family of transformers.
+
+    Raises:
+        UnsupportedFamilyError: the installed transformers is too old to have the family.
+    """
+    _require_known(source)
     config: PreTrainedConfig = AutoConfig.from_pretrained(
         source.location, trust_remote_code=False, **_where(source)
     )
@@ -63,6 +77,7 @@ def load_model(source: ModelSource, dtype: str, device: torch.device) -> PreTrai
         BrokenModelError: a weight is not finite.
         UnreadableModelError: the weights are damaged, or not those that the model should have.
         UnreachableHubError: the Hub does not answer, and they are not in the local cache.
+        UnsupportedFamilyError: the installed transformers is too old to have the family.
     """
     quieten()
     # transformers' decorated `to` is typed as if it took another model.
@@ -81,6 +96,7 @@ def load_model(source: ModelSource, dtype: str, device: torch.device) -> PreTrai
 
 
 def _load_native(source: ModelSource, dtype: str) -> PreTrainedModel:
+    _require_known(source)
     model = source.reference.id
     folder = weights_folder(source)
     options: dict[str, Any] = {
@@ -151,6 +167,19 @@ def save(
     module.config.dtype = str(model.dtype).removeprefix("torch.")
     module.config.architectures = [type(module).__name__]
     module.config.save_pretrained(folder)
+
+
+def _require_known(source: ModelSource) -> None:
+    # Preflight goes by the descriptions, and runs where transformers may not be installed.
+    model_type = source.config["model_type"]
+    if model_type not in CONFIG_MAPPING:
+        raise UnsupportedFamilyError(
+            "model",
+            source.reference.id,
+            f"its model_type is {model_type!r}, which the worker's transformers {transformers.__version__} does not "
+            "have yet.",
+            "Install a newer transformers, or name a model of another family.",
+        )
 
 
 def _forget_gguf(model: Any) -> None:

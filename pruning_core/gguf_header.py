@@ -16,6 +16,8 @@ _FIELDS = {
     "context_length": "max_position_embeddings",
     "vocab_size": "vocab_size",
 }
+_MODEL_TYPES = {"gemma3": "gemma3_text"}
+"""Architectures whose `model_type` in transformers is another."""
 
 
 def read_gguf_config(path: Path) -> dict[str, Any]:
@@ -33,7 +35,7 @@ def _read(path: Path, _modified: int, _size: int) -> dict[str, Any]:
     # Every token of the vocabulary is a field of its own: two seconds for 49,152, hence the cache.
     reader = GGUFReader(path)
     architecture = reader.fields["general.architecture"].contents()
-    config: dict[str, Any] = {"model_type": architecture}
+    config: dict[str, Any] = {"model_type": _MODEL_TYPES.get(architecture, architecture)}
     for key, name in _FIELDS.items():
         field = reader.fields.get(f"{architecture}.{key}")
         if field is not None:

@@ -25,6 +25,15 @@ pytest_plugins = ["tests.support_table"]
 _numbers = count(1)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--every-family",
+        action="store_true",
+        help="hold all families known by their tensor-parallel plans to the contract of the described ones",
+    )
+    parser.addoption("--families", help="hold these model types to the contract, separated by ','")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def code_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep copies of models' own code, which transformers makes to import it, out of the user's cache."""

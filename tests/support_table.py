@@ -3,7 +3,8 @@
 import re
 from typing import Any
 
-from pruning_core.models.registry import FAMILIES
+from pruning_core.models.registry import FAMILIES, planned_model_types
+from pruning_core.models.tensor_parallel import PLANNED
 
 CONTRACT = re.compile(r"test_families\.py::.*\[(?P<parameters>[^\]]+)\]$")
 
@@ -18,11 +19,20 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     if not verdicts:
         return
     terminalreporter.section("model families, by the contract of tests/pruning_core/test_families.py")
-    for family in FAMILIES:
-        for model_type in family.model_types:
-            found = {method: _verdict(model_type, method, verdicts) for method in ("osscar", "depth")}
-            columns = "   ".join(f"{method} {verdict:9}" for method, verdict in found.items())
-            terminalreporter.write_line(f"{model_type:12} {columns}  {family.name}")
+    described = [(model_type, family.name) for family in FAMILIES for model_type in family.model_types]
+    planned = [(model_type, PLANNED[model_type].name) for model_type in planned_model_types()]
+    _write(terminalreporter, described, verdicts)
+    terminalreporter.write_line(
+        "known by their tensor-parallel plans (pytest --every-family runs all of them):"
+    )
+    _write(terminalreporter, planned, verdicts)
+
+
+def _write(terminalreporter: Any, families: list[tuple[str, str]], verdicts: set[tuple[str, str]]) -> None:
+    for model_type, name in families:
+        found = {method: _verdict(model_type, method, verdicts) for method in ("osscar", "depth")}
+        columns = "   ".join(f"{method} {verdict:9}" for method, verdict in found.items())
+        terminalreporter.write_line(f"{model_type:12} {columns}  {name}")
 
 
 def _verdict(model_type: str, method: str, verdicts: set[tuple[str, str]]) -> str:

@@ -18,6 +18,8 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
+from tests.tensor_parallel.skeletons import telling
+
 VOCABULARY = 512
 SIZES: dict[str, Any] = {
     "vocab_size": VOCABULARY,
@@ -71,11 +73,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "cohere": {"use_qk_norm": True},
     "opt": {"ffn_dim": SIZES["intermediate_size"], "word_embed_proj_dim": SIZES["hidden_size"]},
 }
-"""One tiny model of every family, by its `model_type`."""
+"""One tiny model of every described family, by its `model_type`."""
 
 
 def make_tiny(model_type: str, folder: Path, **changes: Any) -> Path:
-    config = AutoConfig.for_model(model_type, **SIZES | VARIANTS[model_type] | changes)
+    variant = VARIANTS[model_type] if model_type in VARIANTS else telling(model_type)
+    config = AutoConfig.for_model(model_type, **SIZES | variant | changes)
     kind = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
     return _save(kind, config, folder)
 

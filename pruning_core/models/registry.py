@@ -1,6 +1,6 @@
 """Which families are described, and how a checkpoint's config finds its own."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pruning_core.errors import NotCausalLanguageModelError, UnsupportedFamilyError
@@ -23,6 +23,8 @@ from pruning_core.models.qwen3 import QWEN3
 from pruning_core.models.qwen_moe import QWEN2_MOE, QWEN3_MOE
 from pruning_core.models.smollm3 import SMOLLM3
 from pruning_core.models.starcoder2 import STARCODER2
+from pruning_core.models.tensor_parallel import PLANNED, REFUSED
+from pruning_core.twins.registry import PUBLISHED
 
 FAMILIES: tuple[Family, ...] = (
     LLAMA,
@@ -50,20 +52,37 @@ FAMILIES: tuple[Family, ...] = (
     STARCODER2,
 )
 
-_by_model_type = {model_type: family for family in FAMILIES for model_type in family.model_types}
+_described = {model_type: family for family in FAMILIES for model_type in family.model_types}
+# A description always wins over what a plan says.
+_by_model_type = {**PLANNED, **_described}
 
 
-def supported_model_types() -> list[str]:
-    return sorted(_by_model_type)
+def described_model_types() -> list[str]:
+    """What somebody described."""
+    return sorted(_described)
+
+
+def planned_model_types() -> list[str]:
+    """What is known from its tensor-parallel plan alone."""
+    return sorted(PLANNED.keys() - _described.keys())
 
 
 def table() -> str:
-    """What is supported, in Markdown."""
+    """The described families, in Markdown."""
+    return _table(FAMILIES)
+
+
+def planned_table() -> str:
+    """The families known from their plans, in Markdown."""
+    return _table([PLANNED[model_type] for model_type in planned_model_types()])
+
+
+def _table(families: Iterable[Family]) -> str:
     rows = [
         "| models | `model_type` | decoder layers | what is narrowed | width | left beside it |",
         "|---|---|---|---|---|---|",
     ]
-    for family in FAMILIES:
+    for family in families:
         types = ", ".join(f"`{name}`" for name in family.model_types)
         paths = [family.experts.module] if family.experts else [*family.mlp.producers, family.mlp.consumer]
         narrowed = " · ".join(f"`{path}`" for path in paths)
@@ -100,16 +119,24 @@ def describe(config: Mapping[str, Any], model: str) -> tuple[Family, Config]:
     model_type = config.get("model_type")
     family = _by_model_type.get(model_type) if isinstance(model_type, str) else None
     if family is None:
-        raise UnsupportedFamilyError(
-            "model",
-            model,
-            f"its model_type is {model_type!r}, a family that is not described.",
-            f"Name a model of one of these: {', '.join(supported_model_types())}. docs/families.md says what is "
-            "cut in each, and how one is added.",
-        )
+        raise _unknown_family(model_type, model)
     filled = {**family.defaults, **config}
     filled |= family.derived(filled)
     refusal = family.refusal(filled)
     if refusal is not None:
         raise UnsupportedFamilyError("model", model, f"{refusal}.", "Name another model of this family.")
     return family, filled
+
+
+def _unknown_family(model_type: object, model: str) -> UnsupportedFamilyError:
+    why = REFUSED.get(model_type) if isinstance(model_type, str) else None
+    plan = f", and its tensor-parallel plan is not enough to go by: {why}" if why else ""
+    return UnsupportedFamilyError(
+        "model",
+        model,
+        f"its model_type is {model_type!r}, a family that is not described{plan}.",
+        f"Name a model of one that is: {', '.join(described_model_types())}; "
+        f"with code of its own: {', '.join(sorted(PUBLISHED))}; "
+        f"or of one known by its tensor-parallel plan: {', '.join(planned_model_types())}. "
+        "docs/families.md says what is cut in each, and how one is added.",
+    )

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from gguf import GGUFWriter
 
-from pruning_core.models.registry import supported_model_types
+from pruning_core.models.registry import described_model_types, planned_model_types
+from pruning_core.twins.registry import PUBLISHED
 from tests.api.conftest import Api, Change
 
 LLAMA = {
@@ -85,7 +86,9 @@ def test_a_family_that_nobody_described_is_refused_and_the_known_are_named(
     changes = write(folder, {"model_type": model_type})
     error = only_error(refusing_api.refused(body(changes)), "unsupported-family")
     assert repr(model_type) in error["reason"]
-    assert ", ".join(supported_model_types()) in error["remedy"]
+    for known in (described_model_types(), planned_model_types(), sorted(PUBLISHED)):
+        assert ", ".join(known) in error["remedy"]
+    assert "docs/families.md" in error["remedy"]
 
 
 @pytest.mark.parametrize("architectures", [["BertForMaskedLM"], "LlamaForSequenceClassification", [3]])
@@ -123,8 +126,8 @@ def test_a_broken_tokenizer_is_refused(refusing_api: Api, body: Change, folder: 
     assert error["reason"].startswith("its tokenizer.json cannot be read")
 
 
-def _gguf(path: Path) -> bytes:
-    writer = GGUFWriter(path, "llama")
+def _gguf(path: Path, architecture: str = "llama") -> bytes:
+    writer = GGUFWriter(path, architecture)
     writer.add_block_count(4)
     writer.add_embedding_length(32)
     writer.add_feed_forward_length(256)
@@ -138,8 +141,11 @@ def _gguf(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def test_a_gguf_file_is_planned_from_its_header_alone(refusing_api: Api, body: Change, folder: Path) -> None:
-    _gguf(folder / "whole.gguf")
+@pytest.mark.parametrize("architecture", ["llama", "gemma3"])
+def test_a_gguf_file_is_planned_from_its_header_alone(
+    architecture: str, refusing_api: Api, body: Change, folder: Path
+) -> None:
+    _gguf(folder / "whole.gguf", architecture)
     assert refusing_api.submit(body({"model": f"{folder}/whole.gguf"})).status_code == 201
 
 

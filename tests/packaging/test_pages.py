@@ -19,7 +19,8 @@ from api.schemas import JobRequest
 from cli.main import app
 from jobs.settings import Settings
 from pruning_core.errors import RecipeError
-from pruning_core.models.registry import supported_model_types
+from pruning_core.models.registry import described_model_types, planned_model_types
+from pruning_core.twins.registry import PUBLISHED
 from tests.packaging.files import PAGES, ROOT, compose, fenced, setting_variables, shell_commands, table, tool
 
 API_PAGE = ROOT / "docs/api.md"
@@ -144,7 +145,8 @@ def test_settings_are_documented_as_they_are(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_the_readme_names_every_family() -> None:
     readme = (ROOT / "README.md").read_text().lower()
-    assert all(model_type in readme for model_type in supported_model_types())
+    named = [*described_model_types(), *planned_model_types(), *PUBLISHED]
+    assert all(f"`{model_type}`" in readme for model_type in named)
 
 
 def test_the_override_for_a_gpu_is_a_compose_file(tmp_path: Path) -> None:

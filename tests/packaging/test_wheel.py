@@ -17,6 +17,7 @@ DATA = [
     "migrations/alembic.ini",
     "migrations/script.py.mako",
     "migrations/versions/0001_jobs.py",
+    "pruning_core/models/tensor_parallel.json",
     "registry/templates/card.md",
 ]
 

@@ -1,4 +1,7 @@
-"""What every described family must keep to: a new one is one more entry in `tests.tiny_models.VARIANTS`."""
+"""What every family must keep to: a new description is one more entry in `tests.tiny_models.VARIANTS`.
+
+Of the families known by their tensor-parallel plans some are tested in every run, all by `pytest --every-family`.
+"""
 
 import copy
 import json
@@ -14,6 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import (
+    CONFIG_MAPPING,
     AutoModelForCausalLM,
     AutoTokenizer,
     GenerationConfig,
@@ -26,18 +30,42 @@ from pruning_core.depth.cuts import consecutive_cuts
 from pruning_core.depth.removal import remove_layers
 from pruning_core.depth.sweep import score_cuts
 from pruning_core.layered_model import LayeredModel, ResidentModel
-from pruning_core.models.attention import AttentionOutput
 from pruning_core.models.layer_mlp import LayerMlp, mlp_of
-from pruning_core.models.registry import describe, supported_model_types, table
+from pruning_core.models.registry import (
+    describe,
+    described_model_types,
+    planned_model_types,
+    planned_table,
+    table,
+)
 from pruning_core.perplexity import mean_loss
 from pruning_core.progress import Meter
 from pruning_core.repair.regression import damp
 from tests.pruning_core.conftest import ON_DEVICE, resident, transformers_loss
 from tests.pruning_core.oracles import downdate_one_at_a_time, objective, paper
+from tests.pruning_core.residual_stream import require_attention, require_mlp
 from tests.tiny_models import VARIANTS, make_tiny
 
+PLANNED_IN_EVERY_RUN = ("cohere2", "hyperclovax", "nemotron")
+"""Of the families known by their plans: one with lists per layer, one with norms and factors, one without a gate."""
 
-@pytest.fixture(scope="module", params=list(VARIANTS))
+
+def families_of_this_run(config: pytest.Config) -> list[str]:
+    named: str | None = config.getoption("families")
+    if named:
+        return named.split(",")
+    planned = planned_model_types() if config.getoption("every_family") else PLANNED_IN_EVERY_RUN
+    # An older transformers may lack some.
+    return [*VARIANTS, *(name for name in planned if name in CONFIG_MAPPING)]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    for name in {"checkpoint", "model_type"} & set(metafunc.fixturenames):
+        model_types = families_of_this_run(metafunc.config)
+        metafunc.parametrize(name, model_types, indirect=name == "checkpoint", scope="module")
+
+
+@pytest.fixture(scope="module")
 def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny(request.param, tmp_path_factory.mktemp(request.param))
 
@@ -48,12 +76,13 @@ def model(checkpoint: Path) -> ResidentModel:
 
 
 def test_every_family_is_tested_here() -> None:
-    assert set(VARIANTS) == set(supported_model_types())
+    assert set(VARIANTS) == set(described_model_types())
 
 
 def test_the_page_shows_the_table_of_the_registry() -> None:
     page = Path(__file__).parents[2] / "docs" / "families.md"
     assert table() in page.read_text()
+    assert planned_table() in page.read_text()
 
 
 def test_the_loss_is_transformers_own(model: ResidentModel, windows: Tensor, meter: Meter) -> None:
@@ -67,27 +96,10 @@ def narrowable(model: ResidentModel) -> list[LayerMlp]:
     return [mlp for mlp in mlps if mlp.has_family_width]
 
 
-@torch.no_grad()
 def test_the_described_mlp_gives_what_the_layer_adds_to_the_residual_stream(
     model: ResidentModel, windows: Tensor
 ) -> None:
-    stream = model.embed(windows)
-    for index, layer in enumerate(model._layers):
-        mlp = mlp_of(layer, model.family, model.config)
-        with mlp.silenced() as heard:
-            beside = stream.run(layer, index)
-        (once,) = heard
-        whole = stream.run(layer, index)
-        assert not torch.allclose(beside, whole, atol=1e-3)
-        assert torch.allclose(mlp.junction.add(beside, mlp.output(once)), whole, rtol=1e-5, atol=1e-5)
-        together = torch.zeros_like(mlp.output(once))
-        for part, channels in enumerate(mlp.parts):
-            given = mlp.given(part, once, routed=True)
-            output = channels.consumer(channels.activations(given.inputs))
-            rows = slice(None) if given.rows is None else given.rows
-            together[rows] += output if given.scale is None else output * given.scale
-        assert torch.allclose(together, mlp.output(once), rtol=1e-5, atol=1e-5)
-        stream.hidden = whole
+    require_mlp(model, windows)
 
 
 @torch.no_grad()
@@ -107,21 +119,10 @@ def test_what_the_residual_stream_lacks_is_pulled_back_through_the_norm(
     assert (gained - missing).norm() < 0.3 * missing.norm()
 
 
-@torch.no_grad()
 def test_the_described_attention_output_is_what_the_residual_stream_gets(
     model: ResidentModel, windows: Tensor
 ) -> None:
-    """Beside its MLP, what the heads give is all that a layer adds."""
-    stream = model.embed(windows)
-    # The second, because it has no shared expert in any variant.
-    stream.hidden = stream.run(model._layers[0], 0)
-    layer = model._layers[1]
-    mlp, attention = mlp_of(layer, model.family, model.config), AttentionOutput(layer, model.family)
-    with attention.heard() as heard, mlp.silenced():
-        whole = stream.run(layer, 1)
-    (heads,) = heard
-    given = attention.projection(heads)
-    assert torch.allclose(attention.junction.add(stream.hidden, given), whole, rtol=1e-5, atol=1e-5)
+    require_attention(model, windows)
 
 
 def test_the_roles_are_those_of_the_tensor_parallel_plan(model: ResidentModel) -> None:
@@ -182,6 +183,18 @@ def test_the_sweep_scores_cuts_as_forwards_of_the_cut_models_do(
         remove_layers(other, cut)
         expected = [transformers_loss(other.model, window[None]) for window in windows]
         assert losses.mean(dim=1).tolist() == pytest.approx(expected, rel=1e-5)
+
+
+@torch.no_grad()
+def test_a_model_without_its_first_layer_is_loaded_as_it_was(
+    model: ResidentModel, windows: Tensor, tmp_path: Path
+) -> None:
+    """What goes by a layer's number or by their count, and is not in the config, would move."""
+    remove_layers(model, [0])
+    model.model.save_pretrained(tmp_path)
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path)
+    logits = [one(input_ids=windows).logits for one in (model.model, loaded)]
+    assert torch.allclose(*logits, rtol=1e-5, atol=1e-5)
 
 
 @torch.no_grad()
@@ -257,11 +270,9 @@ def recipe_of(dense: Path, method: str, **others: Any) -> Recipe:
 
 
 both_methods = pytest.mark.parametrize("method", list(METHODS))
-every_family = pytest.mark.parametrize("model_type", list(VARIANTS))
 
 
 @both_methods
-@every_family
 def test_what_is_pruned_is_whole(pruned: Pruned, model_type: str, method: str) -> None:
     folder, result = pruned(model_type, method)
     model, report = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
@@ -275,7 +286,6 @@ def test_what_is_pruned_is_whole(pruned: Pruned, model_type: str, method: str) -
 
 
 @both_methods
-@every_family
 def test_its_files_are_laid_out_like_those_of_the_dense_checkpoint(
     pruned: Pruned, model_type: str, method: str
 ) -> None:
@@ -306,7 +316,6 @@ def test_its_files_are_laid_out_like_those_of_the_dense_checkpoint(
 
 
 @both_methods
-@every_family
 def test_what_is_pruned_generates_with_a_cache_and_behind_padding(
     pruned: Pruned, model_type: str, method: str
 ) -> None:
@@ -323,7 +332,6 @@ def test_what_is_pruned_generates_with_a_cache_and_behind_padding(
 
 
 @both_methods
-@every_family
 def test_layers_that_are_read_one_at_a_time_give_the_same_files(
     pruned: Pruned, model_type: str, method: str, tmp_path: Path
 ) -> None:
@@ -337,7 +345,6 @@ def test_layers_that_are_read_one_at_a_time_give_the_same_files(
         assert (tmp_path / "out" / name).read_bytes() == (folder / name).read_bytes(), name
 
 
-@every_family
 def test_tied_weights_are_still_tied(pruned: Pruned, model_type: str) -> None:
     for method in METHODS:
         folder, _ = pruned(model_type, method)
@@ -368,9 +375,10 @@ for folder in map(Path, sys.argv[1:]):
 
 
 def test_a_fresh_process_without_secateur_computes_the_logits_that_were_in_memory(
-    pruned: Pruned, tmp_path: Path
+    pruned: Pruned, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    folders = [str(pruned(model_type, method)[0]) for model_type in VARIANTS for method in METHODS]
+    model_types = families_of_this_run(request.config)
+    folders = [str(pruned(model_type, method)[0]) for model_type in model_types for method in METHODS]
     done = subprocess.run(
         [sys.executable, "-c", FRESH_PROCESS, *folders],
         cwd=tmp_path,

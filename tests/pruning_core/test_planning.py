@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from pruning_core.errors import CutTooLargeError, CutTooSmallError, UnsupportedFamilyError
-from pruning_core.models.registry import describe, supported_model_types
+from pruning_core.models.registry import describe, described_model_types
 from pruning_core.planning import MINIMUM_WIDTH, Plan, plan
 from pruning_core.recipe import parse_recipe
 
@@ -135,7 +135,7 @@ def test_parameters_before_and_after_are_those_of_the_model(config: dict[str, An
 
 
 def test_every_supported_family_is_counted_here() -> None:
-    assert {config["model_type"] for config in CONFIGS} == set(supported_model_types())
+    assert {config["model_type"] for config in CONFIGS} == set(described_model_types())
 
 
 LLAMA_2_7B = {"model_type": "llama", "vocab_size": 32000, "hidden_size": 4096, "num_hidden_layers": 32}
@@ -184,7 +184,7 @@ def test_a_variant_that_is_not_described_is_refused() -> None:
         describe(OPT_67B | {"do_layer_norm_before": False}, "facebook/opt-350m")
 
 
-@pytest.mark.parametrize("model_type", supported_model_types())
+@pytest.mark.parametrize("model_type", described_model_types())
 def test_defaults_are_those_of_transformers(model_type: str) -> None:
     family, _ = describe(SIZES | {"model_type": model_type, "ffn_dim": 640}, "any")
     theirs = AutoConfig.for_model(model_type).to_dict()

@@ -16,7 +16,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from pruning_core import PruneResult, checkpoint, parse_recipe, prune
 from pruning_core.calibration import calibration_windows, vocabulary_windows
 from pruning_core.depth.prune import DepthOutcome
-from pruning_core.errors import BrokenModelError, OutputExistsError, TextTooShortError, UnknownDeviceError
+from pruning_core.errors import (
+    BrokenModelError,
+    OutputExistsError,
+    TextTooShortError,
+    UnknownDeviceError,
+    UnsupportedFamilyError,
+)
 from pruning_core.events import (
     DenseMeasured,
     Event,
@@ -329,3 +335,22 @@ def test_a_gpu_gives_what_the_cpu_gives(folder: Path, method: str, tmp_path: Pat
     gpu = prune(recipe(folder, method), tmp_path / "gpu", device="cuda")
     assert gpu.perplexity_after == pytest.approx(cpu.perplexity_after, rel=1e-3)
     assert gpu.removed_layers == cpu.removed_layers
+
+
+def test_a_family_that_only_a_newer_transformers_has_is_refused_by_name(
+    tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pruning_core.checkpoint.CONFIG_MAPPING", {})
+    recipe = parse_recipe(
+        {
+            "model": str(tiny_llama),
+            "method": "depth",
+            "ratio": 0.25,
+            "calibration": {"dataset": "builtin", "samples": 16, "sequence_length": 64},
+            "evaluation": {"dataset": "builtin", "samples": 2, "sequence_length": 64},
+        }
+    )
+    with pytest.raises(
+        UnsupportedFamilyError, match=r"'llama', which the worker's transformers .* not have yet"
+    ):
+        prune(recipe, tmp_path / "out")
