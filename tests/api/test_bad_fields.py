@@ -7,6 +7,11 @@ from tests.api.conftest import Api, Change, Json
 NAN, INFINITY = float("nan"), float("inf")
 ABOVE_0_BELOW_1 = "Use a number above 0 and below 1."
 
+KNOWN = (
+    "model, ratio, calibration, evaluation, dtype, remote_code, memory_budget, weights, shard_size, method, ratio_of, "
+    "options, destination"
+)
+
 
 def wrong(field: str, value: object, reason: str, remedy: str) -> Json:
     return {"field": field, "value": value, "reason": reason, "remedy": remedy}
@@ -76,16 +81,16 @@ def test_what_has_no_default_is_required(left_out: str, remedy: str, refusing_ap
     [
         (
             "ratios",
-            "model, ratio, calibration, evaluation, dtype, remote_code, method, ratio_of, options, destination",
+            KNOWN,
         ),
         # Words that also say where an error was.
         (
             "depth",
-            "model, ratio, calibration, evaluation, dtype, remote_code, method, ratio_of, options, destination",
+            KNOWN,
         ),
         (
             "body",
-            "model, ratio, calibration, evaluation, dtype, remote_code, method, ratio_of, options, destination",
+            KNOWN,
         ),
         (
             "options.dampin",

@@ -28,6 +28,9 @@ def test_a_job_is_answered_with_its_place_and_all_defaults_filled_in(
         "ratio_of": "channels",
         "dtype": "auto",
         "remote_code": "native",
+        "memory_budget": {"device": None, "host": None},
+        "weights": "auto",
+        "shard_size": 5_000_000_000,
         "options": {
             "damping": 0.001,
             "refit_damping": None,

