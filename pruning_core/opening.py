@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from pruning_core import checkpoint
+from pruning_core.allocator import return_large_blocks
 from pruning_core.budgets import Weights
 from pruning_core.layer_files import LayerFiles
 from pruning_core.layered_model import LayeredModel, ResidentModel
@@ -36,6 +37,7 @@ def open_model(  # noqa: PLR0917  what a model is loaded from, and how
     if weights == "resident":
         return ResidentModel(checkpoint.load_model(source, dtype, device), family)
     checkpoint.quieten()
+    return_large_blocks()
     name = source.reference.id
     files, config = WeightFiles.of(weights_folder(source), name), checkpoint.load_config(source)
     skeleton = Skeleton(files, config, family, name, _dtype(dtype, config.dtype, files), device)

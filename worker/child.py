@@ -41,7 +41,6 @@ def main() -> None:
             helpers = Colleagues(parent, recipe.options.parallelism - 1)
         registry = LocalRegistry(assignment.registry_root)
         staged = registry.stage(assignment.job_id)
-        assignment.scratch.mkdir(parents=True, exist_ok=True)
         result = prune(
             recipe,
             staged,

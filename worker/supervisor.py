@@ -11,6 +11,7 @@ from base64 import b64encode
 from collections import deque
 from collections.abc import Callable
 from http import HTTPStatus
+from pathlib import Path
 from uuid import UUID
 
 import structlog
@@ -25,6 +26,7 @@ from registry.local import LocalRegistry
 from worker.assignment import COLLECT, FAILED, OFFER, SUCCEEDED, Assignment, Collected, Message
 from worker.process import ChildProcess
 from worker.shared_search import SharedSearch
+from worker.work_folder import work_folder
 
 FLUSH_EVERY_SECONDS = 1.0
 
@@ -55,7 +57,10 @@ def run_job(  # noqa: PLR0917  who, what and where
     log.info("claimed", job_id=str(job_id), attempt=lease.attempt)
     registry = LocalRegistry(settings.registry_root)
     try:
-        with ChildProcess("worker.child", _assign(lease, settings)) as child:
+        with (
+            work_folder(settings.work_root, lease) as scratch,
+            ChildProcess("worker.child", _assign(lease, settings, scratch)) as child,
+        ):
             search = SharedSearch(engine, settings, lease, messages)
             outcome = _Supervision(engine, settings, lease, child, stopping, search).run()
     except LeaseLost:
@@ -66,7 +71,7 @@ def run_job(  # noqa: PLR0917  who, what and where
     log.info(outcome, job_id=str(job_id), attempt=lease.attempt)
 
 
-def _assign(lease: Lease, settings: Settings) -> Assignment:
+def _assign(lease: Lease, settings: Settings, scratch: Path) -> Assignment:
     return Assignment(
         job_id=str(lease.job_id),
         request=lease.request,
@@ -76,7 +81,7 @@ def _assign(lease: Lease, settings: Settings) -> Assignment:
         allow_pickle=settings.allow_pickle,
         device=settings.device,
         memory_budget=settings.memory_budget,
-        scratch=settings.work_root,
+        scratch=scratch,
     )
 
 

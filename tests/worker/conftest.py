@@ -83,6 +83,9 @@ class Bench:
     def published(self) -> list[Path]:
         return sorted((self.settings.registry_root / "pruned").glob("*"))
 
+    def at_work(self) -> list[Path]:
+        return sorted(self.settings.work_root.glob("*"))
+
     def staged(self) -> list[Path]:
         return sorted((self.settings.registry_root / ".staging").glob("*"))
 
