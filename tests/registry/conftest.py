@@ -57,7 +57,7 @@ def make_result(**changes: Any) -> PruneResult:
         "parameters_after": 114_608_448,
         "dtype": "float32",
         "device": "cpu",
-        "hidden_states": "device",
+        "memory_plan": {"weights": "resident", "hidden_states": "device"},
         "calibration": text,
         "evaluation": text | {"windows": 148, "sha256": "e" * 64},
         "vocabulary_windows": 0,
