@@ -63,6 +63,10 @@ def families_of_this_run(config: pytest.Config) -> list[str]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "streamed_type" in metafunc.fixturenames:
+        everything = metafunc.config.getoption("every_family") or metafunc.config.getoption("families")
+        wanted = families_of_this_run(metafunc.config) if everything else STREAMED_IN_EVERY_RUN
+        metafunc.parametrize("streamed_type", wanted)
     for name in {"checkpoint", "model_type"} & set(metafunc.fixturenames):
         model_types = families_of_this_run(metafunc.config)
         metafunc.parametrize(name, model_types, indirect=name == "checkpoint", scope="module")
@@ -336,11 +340,9 @@ def test_what_is_pruned_generates_with_a_cache_and_behind_padding(
 
 @both_methods
 def test_layers_that_are_read_one_at_a_time_give_the_same_files(
-    pruned: Pruned, model_type: str, method: str, tmp_path: Path, request: pytest.FixtureRequest
+    pruned: Pruned, streamed_type: str, method: str, tmp_path: Path
 ) -> None:
-    if model_type not in STREAMED_IN_EVERY_RUN and not request.config.getoption("every_family"):
-        pytest.skip("takes as long as all that is known of this family; --every-family runs it")
-    folder, resident = pruned(model_type, method)
+    folder, resident = pruned(streamed_type, method)
     streamed = prune(recipe_of(folder.parent / "dense", method, weights="streamed"), tmp_path / "out")
     assert (resident.memory_plan.weights, streamed.memory_plan.weights) == ("resident", "streamed")
     assert streamed.perplexity_after == resident.perplexity_after
