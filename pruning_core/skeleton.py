@@ -76,6 +76,7 @@ class Skeleton:
             if found:
                 self._layers.setdefault(int(found[1]), []).append(weight)
         self._seen: set[int] = set()
+        self._used: set[int] = set()
         self._fill_around(device)
 
     def read(self, place: int, index: int) -> Weights:
@@ -108,11 +109,6 @@ class Skeleton:
             require_finite_weights((where + name, weight) for name, weight in layer.named_parameters())
             self._seen.add(place)
 
-    @property
-    def conversions(self) -> list[Any]:
-        """What was done to the checkpoint's weights so far, and is undone when they are saved."""
-        return [conversion for conversion in self._conversions if conversion.was_used()]
-
     def _fill_around(self, device: torch.device) -> None:
         model: Any = self.model
         in_layers = {name for names in self._layers.values() for name in names}
@@ -133,8 +129,14 @@ class Skeleton:
         )
 
     def _load(self, weights: Weights) -> set[str]:
-        """Load a part of the checkpoint, and name what the rest of the model still lacks."""
-        loaded, _ = convert_and_load_state_dict_in_model(self.model, dict(weights), self._loading, None)
+        """Load a part of the checkpoint, and name what the rest of the model still lacks.
+
+        What was done to the weights of all parts so far is undone when they are saved, not only to those of this one.
+        """
+        model: Any = self.model
+        loaded, _ = convert_and_load_state_dict_in_model(model, dict(weights), self._loading, None)
+        self._used.update(map(id, model._weight_conversions))
+        model._weight_conversions = [one for one in self._conversions if id(one) in self._used]
         self._require("mismatched", loaded.mismatched_keys)
         missing: set[str] = loaded.missing_keys
         return missing

@@ -47,7 +47,6 @@ class StreamedModel(ResidentModel):
             _set(layer, weights, self.device)
         else:
             self._skeleton.fill(place, index, weights)
-            self.model._weight_conversions = self._skeleton.conversions
         del weights
         if index + 1 < len(self):
             self._ahead.expect(index + 1)
