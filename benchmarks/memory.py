@@ -8,7 +8,7 @@ Each by both methods, or by `--method` alone. Checkpoints are written into FOLDE
 pruning is a process of its own; for `limit` the kernel limits it, in a memory control group. Prints JSON lines:
 
     peak_rss_bytes   what was resident at most, mapped files included
-    bound_bytes      2.5 × (a layer + the solver's matrices + the calibration's hidden states) + 700 MB
+    bound_bytes      2.5 × (a layer + the estimate's solver matrices + the calibration's hidden states) + 700 MB
     passes           how often the layers were opened, over their number
     read             bytes read of the checkpoint's layers, over the bytes of those that were opened
 """
@@ -25,6 +25,7 @@ from pathlib import Path
 from shutil import rmtree
 from tempfile import TemporaryDirectory
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from safetensors.torch import save_file
@@ -32,7 +33,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
 from pruning_core import parse_recipe, prune
-from pruning_core.estimate import estimate
+from pruning_core.estimate import SOLVER_MATRICES, estimate
 from pruning_core.preflight import Preflight
 from pruning_core.streaming import StreamedModel
 
@@ -41,9 +42,6 @@ CGROUP_V1, CGROUP_V2 = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
 
 BESIDE = GIBIBYTE
 """Of the limit, what is not in the job's budget: the interpreter, its libraries, pages that are still to be written."""
-
-SOLVER_MATRICES = 11
-"""Of intermediate size squared, in float64: what a pruning of a resident model was measured to hold of them."""
 
 
 @dataclass(frozen=True)
@@ -169,8 +167,7 @@ def _prune(recipe: dict[str, Any], folder: Path) -> dict[str, Any]:
         with lend(model, index) as layer:
             yield layer
 
-    StreamedModel.open = counted  # type: ignore[method-assign]
-    with TemporaryDirectory(dir=folder) as made:
+    with patch.object(StreamedModel, "open", counted), TemporaryDirectory(dir=folder) as made:
         result = prune(parse_recipe(recipe), Path(made) / "out", scratch=Path(made))
         _require_answer(Path(made) / "out", recipe)
     read = sum(model.bytes_read - _around(model) for model in models_opened)

@@ -118,10 +118,20 @@ def estimate(
         print_json(result)
         return
     for name, value in result.items():
-        shown = (
-            f"{value:.4%}" if name == "removed_share" else f"{value:,}" if isinstance(value, int) else value
-        )
-        out.print(f"{name:<26} {shown}")
+        out.print(f"{name:<26} {_shown(name, value)}")
+
+
+def _shown(name: str, value: Any) -> str:
+    match value:
+        case None:
+            return "none"
+        case {"weights": weights, "hidden_states": hidden_states}:
+            return f"weights {weights}, hidden states on {hidden_states}"
+        case float() if name == "removed_share":
+            return f"{value:.4%}"
+        case int():
+            return f"{value:,}"
+    return str(value)
 
 
 def evaluate(

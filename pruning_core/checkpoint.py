@@ -19,6 +19,7 @@ from transformers import (
 from transformers.utils import logging
 
 from pruning_core import published_checkpoint
+from pruning_core.disk_room import explaining_a_full_disk
 from pruning_core.errors import UnsupportedFamilyError
 from pruning_core.export import export_weights
 from pruning_core.finiteness import require_finite_weights
@@ -150,7 +151,7 @@ def save(
     Code that the model was loaded by goes with it, if that was its own.
 
     Raises:
-        DiskFullError: there is no room for the weights.
+        DiskFullError: there is no room.
     """
     module = model.model
     if source.own_code is not None and source.own_code.in_place:
@@ -161,12 +162,13 @@ def save(
         return
     _forget_gguf(module)
     export_weights(model, folder, shard_bytes)
-    tokenizer.save_pretrained(folder)
-    if module.can_generate():
-        module.generation_config.save_pretrained(folder)
     module.config.dtype = str(model.dtype).removeprefix("torch.")
     module.config.architectures = [type(module).__name__]
-    module.config.save_pretrained(folder)
+    with explaining_a_full_disk(f"the tokenizer and the config in {folder}"):
+        tokenizer.save_pretrained(folder)
+        if module.can_generate():
+            module.generation_config.save_pretrained(folder)
+        module.config.save_pretrained(folder)
 
 
 def _require_known(source: ModelSource) -> None:

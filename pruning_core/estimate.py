@@ -17,6 +17,11 @@ from pruning_core.recipe import OsscarRecipe
 from pruning_core.subject import Subject
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+SOLVER_MATRICES = 11
+"""Of intermediate size squared, in float64, that width pruning holds: sums and totals of both groups of windows, H,
+H⁻¹, WWᵀ and temporaries of one layer. 9.1 were measured where float32 sufficed for the elimination, 10.7 where it
+did not."""
+
 ENDLESS = 2**62
 """Bytes of what nobody limits."""
 
@@ -34,8 +39,8 @@ class Estimate(Plan):
         read_ahead_bytes: of the machine's memory then, for layers on their way to another device.
         calibration_bytes: what is put away.
         disk_bytes: the worker writes while the job runs, with nothing put away on disk.
-        memory_plan: where layers and hidden states go within the request's memory budget, or in a worker's memory; None
-            without a budget for the device, or if nothing fits.
+        memory_plan: where layers and hidden states go within the request's memory budget; None if it says nothing of
+            the device, or if nothing fits.
     """
 
     dtype: str
@@ -78,9 +83,7 @@ def sizes_of(ready: Preflight) -> Estimate:
     samples, options = recipe.calibration.samples, recipe.options
     solver = search = window = 0
     if isinstance(recipe, OsscarRecipe):
-        # Sums and totals of both groups of windows, H, H⁻¹, WWᵀ and temporaries of one layer, in float64: 9.1 such
-        # matrices were measured where float32 sufficed for the elimination, 10.7 where it did not.
-        solver = 11 * 8 * plan.intermediate_size_before**2
+        solver = SOLVER_MATRICES * 8 * plan.intermediate_size_before**2
     else:
         # As many windows of every candidate as may be held, at least one, before and behind a layer, and their batches.
         window = plan.layers_before * recipe.calibration.sequence_length * hidden * width

@@ -6,7 +6,6 @@ from pathlib import Path
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from pruning_core.atomic_files import written_whole
 from pruning_core.tensor_file import TensorFile
 
 
@@ -15,6 +14,7 @@ class LayerFiles:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
 
     def __contains__(self, place: int) -> bool:
         return self._file(place).exists()
@@ -26,11 +26,10 @@ class LayerFiles:
             DiskFullError: there is no room.
         """
         weights = layer.state_dict()
-        with written_whole(self._file(place)) as partial:
-            file = TensorFile(partial, weights)
-            for name, weight in weights.items():
-                file.write(name, weight)
-            file.close()
+        file = TensorFile(self._file(place), weights)
+        for name, weight in weights.items():
+            file.write(name, weight)
+        file.close()
 
     def read(self, place: int) -> Mapping[str, Tensor]:
         """A layer's tensors by their names inside it, in the machine's memory."""

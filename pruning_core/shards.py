@@ -8,6 +8,7 @@ from pathlib import Path
 from huggingface_hub import split_torch_state_dict_into_shards
 from torch import Tensor
 
+from pruning_core.disk_room import explaining_a_full_disk
 from pruning_core.tensor_file import TensorFile
 from pruning_core.weight_formats import INDEX
 
@@ -57,19 +58,23 @@ class Shards:
         assert not self._missing, min(self._missing)  # noqa: S101  who planned them writes them
         for file in self._files.values():
             file.close()
-        for name, file in self._files.items():
-            file.path.replace(self._folder / name)
+        index = self._folder / f"{INDEX}.partial"
         if len(self._files) > 1:
-            index = {
+            content = {
                 "metadata": {"total_size": self._total_bytes},
                 "weight_map": dict(sorted(self._file_of.items())),
             }
-            (self._folder / INDEX).write_text(json.dumps(index, indent=2) + "\n")
+            with explaining_a_full_disk(INDEX):
+                index.write_text(json.dumps(content, indent=2) + "\n")
+        for name, file in self._files.items():
+            file.path.replace(self._folder / name)
+        if len(self._files) > 1:
+            index.replace(self._folder / INDEX)
 
     def abandon(self) -> None:
         """Leave nothing."""
-        for file in self._files.values():
-            file.path.unlink(missing_ok=True)
+        for partial in [*(file.path for file in self._files.values()), self._folder / f"{INDEX}.partial"]:
+            partial.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -5,7 +5,6 @@ the header's length, a JSON object with every tensor's dtype, shape and place, a
 """
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,8 +12,9 @@ import torch
 from torch import Tensor
 
 from pruning_core.disk_room import explaining_a_full_disk, reserve
+from pruning_core.weight_files import DTYPES
 
-DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
+NAMES = {dtype: name for name, dtype in DTYPES.items()}
 ALIGNMENT = 8
 
 
@@ -39,7 +39,7 @@ class TensorFile:
         for name, shape in sorted(shapes.items(), key=lambda item: -item[1].itemsize):
             start, end = end, end + shape.nbytes
             header[name] = {
-                "dtype": DTYPES[shape.dtype],
+                "dtype": NAMES[shape.dtype],
                 "shape": list(shape.shape),
                 "data_offsets": [start, end],
             }
@@ -69,11 +69,10 @@ class TensorFile:
             self._file.write(content.data)
 
     def close(self) -> None:
-        """Bring it all to the disk.
+        """Write what is still held back.
 
         Raises:
             DiskFullError: there is no room.
         """
-        with self._file, explaining_a_full_disk(self.path.name):
-            self._file.flush()
-            os.fsync(self._file.fileno())
+        with explaining_a_full_disk(self.path.name):
+            self._file.close()
