@@ -163,12 +163,12 @@ def _prune(recipe: dict[str, Any], folder: Path) -> dict[str, Any]:
         nonlocal opened
         models_opened[:] = [model]
         # Layers that were changed are in files of their own.
-        opened += model._places[index] not in model._changed
+        opened += model._places[index] not in model._layer_files
         with lend(model, index) as layer:
             yield layer
 
     with patch.object(StreamedModel, "open", counted), TemporaryDirectory(dir=folder) as made:
-        result = prune(parse_recipe(recipe), Path(made) / "out", scratch=Path(made))
+        result = prune(parse_recipe(recipe), Path(made) / "out", work=Path(made))
         _require_answer(Path(made) / "out", recipe)
     read = sum(model.bytes_read - _around(model) for model in models_opened)
     return {

@@ -22,6 +22,13 @@ from pruning_core.subject import find_subject
 def prune(
     body: dict[str, Any],
     output: Annotated[Path, typer.Option(help="Folder for the checkpoint; new or empty.")],
+    work_folder: Annotated[
+        Path | None,
+        typer.Option(
+            help="Keep what is done in this folder, so that the same command goes on after an interruption; "
+            "emptied at the end."
+        ),
+    ] = None,
     device: options.Device = "auto",
     trusted_code: options.TrustedCode = "",
     allow_pickle: options.AllowPickle = False,
@@ -40,6 +47,7 @@ def prune(
         # Before torch is imported, so that what cannot work is said at once.
         Preflight(recipe, roots=None, trusted=trusted, allow_pickle=allow_pickle).check_texts()
 
+        from pruning_core.pruning import forget_work
         from pruning_core.pruning import prune as prune_recipe
         from registry.card import write_card
 
@@ -50,9 +58,12 @@ def prune(
                 trusted=trusted,
                 allow_pickle=allow_pickle,
                 device=device,
+                work=work_folder,
                 on_event=_Drawing(bars, recipe.method),
             )
         write_card(output, result)
+        if work_folder is not None:
+            forget_work(work_folder)
     facts: dict[str, Any] = result.model_dump(mode="json")
     facts |= {"output": str(output)}
     if recipe.method == "osscar":
@@ -125,8 +136,8 @@ def _shown(name: str, value: Any) -> str:
     match value:
         case None:
             return "none"
-        case {"weights": weights, "hidden_states": hidden_states}:
-            return f"weights {weights}, hidden states on {hidden_states}"
+        case {"weights": weights, "hidden_states": hidden_states, "solver": solver}:
+            return f"weights {weights}, hidden states on {hidden_states}, solver on {solver}"
         case float() if name == "removed_share":
             return f"{value:.4%}"
         case int():

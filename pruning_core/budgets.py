@@ -8,6 +8,9 @@ Placement = Literal["device", "host", "disk"]
 Weights = Literal["resident", "streamed"]
 """Whether all decoder layers stay on the device, or each is read when it is its turn."""
 
+Solver = Literal["device", "host"]
+"""Where sums over the calibration tokens are kept, and what follows from them is solved."""
+
 ACTIVATION_CACHE_BYTES = 4 * 2**30
 """Activations of one MLP that are held on the device; more than that are computed a second time."""
 

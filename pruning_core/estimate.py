@@ -38,6 +38,9 @@ class Estimate(Plan):
             that can only be loaded as a whole.
         read_ahead_bytes: of the machine's memory then, for layers on their way to another device.
         calibration_bytes: what is put away.
+        solver_bytes: of these, what sums over the tokens and the solver's matrices take, which can be in the machine's
+            memory.
+        beside_solver_bytes: of the device then.
         disk_bytes: the worker writes while the job runs, with nothing put away on disk.
         memory_plan: where layers and hidden states go within the request's memory budget; None if it says nothing of
             the device, or if nothing fits.
@@ -50,6 +53,8 @@ class Estimate(Plan):
     streamed_device_bytes: int | None
     read_ahead_bytes: int
     calibration_bytes: int
+    solver_bytes: int
+    beside_solver_bytes: int
     disk_bytes: int
     memory_plan: MemoryPlan | None = None
 
@@ -62,17 +67,25 @@ class Estimate(Plan):
             streamed=self.streamed_device_bytes,
             read_ahead=self.read_ahead_bytes,
             hidden_states=self.calibration_bytes,
+            solver=self.solver_bytes,
+            beside_solver=self.beside_solver_bytes,
         )
 
 
 def estimate(ready: Preflight) -> Estimate:
     """Estimate a recipe that passed its preflight, with its plan for the memory that it says there is."""
-    sizes = sizes_of(ready)
+    sizes, room = sizes_of(ready), room_of_budget(ready)
+    if room is None:
+        return sizes
+    return sizes.model_copy(update={"memory_plan": place(sizes.need, room, ready.recipe.weights_asked)})
+
+
+def room_of_budget(ready: Preflight) -> Room | None:
+    """What there is at most by the request's own budget; None if it says nothing of the device."""
     budget = ready.recipe.memory_budget
     if budget.device is None:
-        return sizes
-    room = Room(budget.device, ENDLESS if budget.host is None else budget.host, ENDLESS)
-    return sizes.model_copy(update={"memory_plan": place(sizes.need, room, ready.recipe.weights_asked)})
+        return None
+    return Room(budget.device, ENDLESS if budget.host is None else budget.host, ENDLESS)
 
 
 def sizes_of(ready: Preflight) -> Estimate:
@@ -81,7 +94,7 @@ def sizes_of(ready: Preflight) -> Estimate:
     dtype = dtype_of(recipe.dtype, ready.config)
     width, hidden = BYTES[dtype], ready.config["hidden_size"]
     samples, options = recipe.calibration.samples, recipe.options
-    solver = search = window = 0
+    solver = search = window = experts = 0
     if isinstance(recipe, OsscarRecipe):
         solver = SOLVER_MATRICES * 8 * plan.intermediate_size_before**2
     else:
@@ -101,27 +114,32 @@ def sizes_of(ready: Preflight) -> Estimate:
         # What all experts of a token should give more, and a layer's experts one by one and put together again.
         held += options.drift_correction > 0
         activations = 0
-        solver += 2 * ready.family.count(ready.config).channel * plan.intermediate_size_after * width
+        experts = 2 * ready.family.count(ready.config).channel * plan.intermediate_size_after * width
     held_activations = activations if activations <= ACTIVATION_CACHE_BYTES else 0
     calibration = hidden_states * held + held_activations
     # What a fit of the producers looks at is fetched at once.
     examples = (
         2 * min(tokens, FIT_TOKENS_PER_INPUT * hidden) * hidden * width if options.producer_steps else 0
     )
+    # Its producers, consumer and their steps, in float32.
+    beside = 6 * 4 * plan.intermediate_size_before * hidden if options.producer_steps else 0
     passing = _passing(ready.family, ready.config, plan.intermediate_size_before, width)
+    worked = solver + experts
     weights = plan.parameters_before * width
     result = plan.parameters_after * width
     return Estimate(
         **plan.model_dump(),
         dtype=dtype,
         result_bytes=result,
-        peak_device_bytes=weights + max(calibration, search) + solver,
-        least_device_bytes=weights + max(min(examples, calibration), search) + solver,
-        streamed_device_bytes=passing.streamed + min(examples, calibration) + solver
+        peak_device_bytes=weights + max(calibration, search) + worked,
+        least_device_bytes=weights + max(min(examples, calibration), search) + worked,
+        streamed_device_bytes=passing.streamed + min(examples, calibration) + worked
         if ready.source.streamable
         else None,
         read_ahead_bytes=passing.read_ahead,
         calibration_bytes=max(calibration, window),
+        solver_bytes=solver,
+        beside_solver_bytes=min(beside, solver),
         disk_bytes=result,
     )
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from pruning_core import budgets
+from pruning_core.layer_files import LayerFiles, give_weights
 from pruning_core.models.description import Family
 
 LAYER_NUMBERS = {"layer_idx": 0, "layer_number": 1}
@@ -101,11 +102,22 @@ class ResidentModel:
 
     resident = True
 
-    def __init__(self, model: PreTrainedModel, family: Family) -> None:
+    def __init__(self, model: PreTrainedModel, family: Family, changed: LayerFiles | None = None) -> None:
+        """Take a model that is in memory.
+
+        Args:
+            model: it.
+            family: how it is described.
+            changed: keeps layers that are changed as well, and has those that were changed before; None to keep none.
+        """
         self.model = model.eval()
         self.family = family
         parent, _, self._list_name = family.layers.rpartition(".")
         self._parent = model.get_submodule(parent)
+        self._changed = changed
+        if changed is not None:
+            for place in changed:
+                give_weights(self._layers[place], changed.read(place), self.device)
 
     @property
     def config(self) -> Any:
@@ -136,6 +148,8 @@ class ResidentModel:
 
     def store(self, index: int, layer: nn.Module) -> None:
         self._layers[index] = layer
+        if self._changed is not None:
+            self._changed.put(index, layer)
 
     def remove(self, indices: Collection[int]) -> None:
         kept = [layer for index, layer in enumerate(self._layers) if index not in indices]

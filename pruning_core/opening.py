@@ -18,7 +18,13 @@ from pruning_core.weight_files import WeightFiles
 
 
 def open_model(  # noqa: PLR0917  what a model is loaded from, and how
-    source: ModelSource, family: Family, dtype: str, device: torch.device, weights: Weights, folder: Path
+    source: ModelSource,
+    family: Family,
+    dtype: str,
+    device: torch.device,
+    weights: Weights,
+    folder: Path,
+    changed: LayerFiles | None = None,
 ) -> LayeredModel:
     """Open a model.
 
@@ -29,20 +35,22 @@ def open_model(  # noqa: PLR0917  what a model is loaded from, and how
         device: where it computes.
         weights: whether its layers stay on the device.
         folder: where layers go that are changed and do not stay.
+        changed: where layers go that are changed, wherever they stay, and where some are that were changed before; None
+            to begin without.
 
     Raises:
         UnreadableModelError: its files are broken.
         BrokenModelError: a weight is not finite; of a streamed layer it is raised when that is opened.
     """
     if weights == "resident":
-        return ResidentModel(checkpoint.load_model(source, dtype, device), family)
+        return ResidentModel(checkpoint.load_model(source, dtype, device), family, changed)
     checkpoint.quieten()
     return_large_blocks()
     name = source.reference.id
     files, config = WeightFiles.of(weights_folder(source), name), checkpoint.load_config(source)
     skeleton = Skeleton(files, config, family, name, _dtype(dtype, config.dtype, files), device)
     checkpoint.load_generation_config(source, skeleton.model)
-    return StreamedModel(skeleton, family, LayerFiles(folder))
+    return StreamedModel(skeleton, family, changed or LayerFiles(folder))
 
 
 def _dtype(asked: str, configured: torch.dtype | str | None, files: WeightFiles) -> torch.dtype:

@@ -57,9 +57,19 @@ class Meter:
         self._costs = costs
         self._total = total
         self._on_event = on_event
-        self._done = 0.0
+        self._done = self._done_before = 0.0
         self._started = time.monotonic()
         self._reported = self._started
+
+    @property
+    def done(self) -> float:
+        """Work so far, in the units of `CostModel`."""
+        return self._done
+
+    def go_on_from(self, done: float) -> None:
+        """Count work as done that was done before; it tells nothing of the pace."""
+        self._done_before += done - self._done
+        self._done = done
 
     def layer(self, tokens: int) -> None:
         self._advance(tokens)
@@ -91,5 +101,5 @@ class Meter:
             return
         self._reported = now
         fraction = min(self._done / self._total, 1.0)
-        elapsed = now - self._started
-        self._on_event(Progress(fraction, eta_seconds=round(elapsed / fraction - elapsed)))
+        pace = (self._done - self._done_before) / (now - self._started)
+        self._on_event(Progress(fraction, eta_seconds=round(max(self._total - self._done, 0) / pace)))

@@ -1,7 +1,10 @@
 """The one door: a recipe and an empty folder in, a smaller checkpoint and its numbers out."""
 
+import hashlib
+import shutil
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -9,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pruning_core import checkpoint
+from pruning_core.arithmetic import arithmetic
 from pruning_core.calibration import calibration_windows, evaluation_windows, vocabulary_windows
 from pruning_core.depth.prune import DepthOutcome, depth_cost, prune_depth
 from pruning_core.depth.sharing import Helpers
@@ -23,6 +27,7 @@ from pruning_core.events import (
     ignore,
 )
 from pruning_core.layered_model import LayeredModel
+from pruning_core.ledger import Ledger
 from pruning_core.memory import NO_BUDGET, plan_memory
 from pruning_core.model_code import Trusted
 from pruning_core.model_source import ModelSource
@@ -39,6 +44,10 @@ from pruning_core.provenance import installed_versions, peak_rss_bytes
 from pruning_core.recipe import MemoryBudget, OsscarRecipe, Recipe
 from pruning_core.result import Candidate, HealedLayer, HeldOut, LayerLoss, PruneResult
 from pruning_core.shelf import Shelf
+from pruning_core.stored_weights import fingerprint
+
+DONE = "done"
+"""What the ledger's folder is called inside a work folder."""
 
 
 def prune(
@@ -49,7 +58,7 @@ def prune(
     trusted: Trusted = (),
     allow_pickle: bool = False,
     device: str = "auto",
-    scratch: Path | None = None,
+    work: Path | None = None,
     memory_budget: MemoryBudget = NO_BUDGET,
     on_event: OnEvent = ignore,
     helpers: Helpers | None = None,
@@ -63,7 +72,8 @@ def prune(
         trusted: whose own code may run, see `pruning_core.model_code`.
         allow_pickle: whether pickled weights may be read.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, …
-        scratch: folder for files that last as long as the job; None for the system's folder of temporary ones.
+        work: folder for what the job cannot hold in memory, and for what it has done: a call with the same recipe and
+            folder goes on from there, and writes the same checkpoint, to the last bit. None for a temporary one.
         memory_budget: what any job may take here, beside what the recipe says.
         on_event: called, on this thread, with each `events.Event`.
         helpers: who score shares of a depth search, see `sharing.score_share`; without them this process searches
@@ -84,10 +94,18 @@ def prune(
     ready = Preflight(recipe, roots, trusted, allow_pickle=allow_pickle)
     recipe = ready.recipe
 
-    plan, shelf = plan_memory(ready, where, scratch, memory_budget)
-    with TemporaryDirectory(prefix="secateur-", dir=scratch) as work:
-        result = _carry_out(ready, where, plan, shelf, Path(work), output, on_event, helpers)
+    if work is not None:
+        work.mkdir(parents=True, exist_ok=True)
+    plan, shelf = plan_memory(ready, where, work, memory_budget)
+    with TemporaryDirectory(prefix="secateur-") if work is None else nullcontext(work) as folder:
+        kept = None if work is None else work / DONE
+        result = _carry_out(ready, where, plan, shelf, Path(folder), kept, output, on_event, helpers)
     return result.model_copy(update={"seconds": time.monotonic() - started})
+
+
+def forget_work(work: Path) -> None:
+    """Remove what `prune` kept in its work folder, once nobody will want to go on from there."""
+    shutil.rmtree(work / DONE, ignore_errors=True)
 
 
 def _carry_out(  # noqa: PLR0917  most are `prune`'s
@@ -96,6 +114,7 @@ def _carry_out(  # noqa: PLR0917  most are `prune`'s
     plan: MemoryPlan,
     shelf: Shelf,
     work: Path,
+    kept: Path | None,
     output: Path,
     on_event: OnEvent,
     helpers: Helpers | None,
@@ -105,8 +124,11 @@ def _carry_out(  # noqa: PLR0917  most are `prune`'s
     tokenizer = checkpoint.load_tokenizer(source)
     calibration = calibration_windows(recipe.calibration, ready.calibration, tokenizer)
     evaluation = evaluation_windows(recipe.evaluation, ready.evaluation, tokenizer)
-    model = open_model(source, ready.family, recipe.dtype, device, plan.weights, work)
-    parameters_before = checkpoint.count_parameters(source, model.model)
+    ledger = Ledger()
+    if kept is not None:
+        windows = [calibration.windows, calibration.held_out, evaluation.windows]
+        ledger = Ledger.open(kept, _conditions(ready, device, windows))
+    model = open_model(source, ready.family, recipe.dtype, device, plan.weights, work, ledger.layers)
     dtype = str(model.dtype).removeprefix("torch.")
 
     search_windows, repair_windows = _split(recipe, calibration.windows)
@@ -124,7 +146,15 @@ def _carry_out(  # noqa: PLR0917  most are `prune`'s
 
     on_event(StageStarted("evaluating"))
     texts = [evaluation.windows, *([calibration.held_out] if len(calibration.held_out) else [])]
-    dense, *held_out_before = _perplexities(model, texts, meter, shelf, "unpruned")
+
+    def measure_dense() -> tuple[int, list[float]]:
+        return checkpoint.count_parameters(source, model.model), _perplexities(
+            model, texts, meter, shelf, "unpruned"
+        )
+
+    parameters_before, (dense, *held_out_before) = ledger.recall(
+        "dense", tuple[int, list[float]], measure_dense, meter
+    )
     on_event(DenseMeasured(dense, parameters_before, dtype))
 
     losses: list[LayerPruned] = []
@@ -140,6 +170,7 @@ def _carry_out(  # noqa: PLR0917  most are `prune`'s
             probe=probe,
             meter=meter,
             on_event=on_event,
+            ledger=ledger,
         )
     else:
         depth = prune_depth(
@@ -153,10 +184,13 @@ def _carry_out(  # noqa: PLR0917  most are `prune`'s
             meter=meter,
             on_event=on_event,
             helpers=helpers,
+            ledger=ledger,
         )
 
     on_event(StageStarted("evaluating"))
-    pruned, *held_out_after = _perplexities(model, texts, meter, shelf, "pruned")
+    pruned, *held_out_after = ledger.recall(
+        "pruned", list[float], lambda: _perplexities(model, texts, meter, shelf, "pruned"), meter
+    )
     held_out = None
     for before, after in zip(held_out_before, held_out_after, strict=True):
         held_out = HeldOut(
@@ -187,6 +221,17 @@ def _carry_out(  # noqa: PLR0917  most are `prune`'s
         peak_rss_bytes=peak_rss_bytes(),
         versions=installed_versions(),
     )
+
+
+def _conditions(ready: Preflight, device: torch.device, windows: Sequence[Tensor]) -> dict[str, object]:
+    """What the last bit of a result, and of what is kept on the way to it, depends on."""
+    return {
+        "recipe": ready.recipe.model_dump(mode="json"),
+        "weights": fingerprint(ready.source),
+        "windows": [hashlib.sha256(each.numpy().tobytes()).hexdigest() for each in windows],
+        "arithmetic": arithmetic(device),
+        "versions": installed_versions(),
+    }
 
 
 def _converted_to(source: ModelSource) -> str | None:

@@ -31,6 +31,10 @@ class RestingStream:
         """What `hidden` is now, to be fetched later."""
         return self._hidden
 
+    def restore(self, hidden: Tensor) -> None:
+        """Stand where these hidden states are, which may be on any device."""
+        self._hidden = self._shelf.keep(hidden.to(self._stream.tokens.device))
+
     def advance(self, layer: nn.Module, index: int) -> None:
         """Pass decoder layer `index`."""
         self._hidden = self._shelf.keep(self.output(layer, index))

@@ -15,6 +15,10 @@ from pruning_core.disk_room import reserve
 class Kept(Protocol):
     """A tensor that was put away."""
 
+    @property
+    def tensor(self) -> Tensor:
+        """It where it rests, to be read only."""
+
     def fetch(self) -> Tensor:
         """Give it back, on the device, to be read only."""
 
@@ -25,6 +29,7 @@ class Shelf:
     Attributes:
         placement: which.
         room: bytes that were planned for; None for any number. Who holds more at a time must find out for himself.
+        solver: where sums over the tokens are kept, and solved.
     """
 
     def __init__(
@@ -34,6 +39,7 @@ class Shelf:
         folder: Path | None = None,
         *,
         room: int | None = None,
+        solver: torch.device | None = None,
     ) -> None:
         """Choose the place.
 
@@ -42,8 +48,10 @@ class Shelf:
             device: where tensors are worked on.
             folder: where files go; None for the system's folder of temporary ones.
             room: bytes that were planned for; None for any number.
+            solver: where sums over the tokens are kept; None for the device.
         """
         self.placement, self.room = placement, room
+        self.solver = solver or device
         self._device, self._folder = device, folder
 
     def keep(self, tensor: Tensor) -> Kept:

@@ -41,6 +41,20 @@ def stored_weights(source: ModelSource, folder: Path) -> Iterator[tuple[str, Ten
         yield name, files.read(name)
 
 
+def fingerprint(source: ModelSource) -> list[tuple[str, int, int]]:
+    """Names, sizes and times of change of a model's files: enough to notice that one was exchanged meanwhile.
+
+    Raises:
+        UnreachableHubError: the Hub does not answer, and they are not in the local cache.
+        UnreadableModelError: there are none, or their index cannot be read.
+    """
+    if source.gguf_file is not None:
+        files = [Path(source.location) / source.gguf_file]
+    else:
+        files = sorted(file for file in weights_folder(source).iterdir() if file.is_file())
+    return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+
+
 def _wanted(source: ModelSource) -> list[str]:
     """The files to download: some repositories have the same weights once more, in files that no index names."""
     if source.pickled:

@@ -4,10 +4,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
-import torch
 from torch import Tensor, nn
 
-from pruning_core.layer_files import LayerFiles
+from pruning_core.layer_files import LayerFiles, give_weights
 from pruning_core.layered_model import ResidentModel
 from pruning_core.models.description import Family
 from pruning_core.skeleton import Skeleton
@@ -27,10 +26,10 @@ class StreamedModel(ResidentModel):
         Args:
             skeleton: reads them.
             family: how the model is described.
-            changed: keeps those that were changed.
+            changed: keeps those that were changed, perhaps some from before.
         """
         super().__init__(skeleton.model, family)
-        self._skeleton, self._changed = skeleton, changed
+        self._skeleton, self._layer_files = skeleton, changed
         self._places = list(range(len(self)))
         self._ahead = _ReadAhead(self._read)
 
@@ -43,8 +42,8 @@ class StreamedModel(ResidentModel):
     def open(self, index: int) -> Iterator[nn.Module]:
         layer, place = self._layers[index], self._places[index]
         weights = self._ahead.take(index)
-        if place in self._changed:
-            _set(layer, weights, self.device)
+        if place in self._layer_files:
+            give_weights(layer, weights, self.device)
         else:
             self._skeleton.fill(place, index, weights)
         del weights
@@ -56,7 +55,7 @@ class StreamedModel(ResidentModel):
             layer.to("meta")
 
     def store(self, index: int, layer: nn.Module) -> None:
-        self._changed.put(self._places[index], layer)
+        self._layer_files.put(self._places[index], layer)
 
     def remove(self, indices: Collection[int]) -> None:
         super().remove(indices)
@@ -65,19 +64,8 @@ class StreamedModel(ResidentModel):
 
     def _read(self, index: int) -> Mapping[str, Tensor]:
         place = self._places[index]
-        return self._changed.read(place) if place in self._changed else self._skeleton.read(place, index)
-
-
-def _set(layer: nn.Module, weights: Mapping[str, Tensor], device: torch.device) -> None:
-    """Give a layer weights by their names inside it, which may be of other sizes."""
-    for name, weight in weights.items():
-        path, _, last = name.rpartition(".")
-        module = layer.get_submodule(path)
-        value = weight.to(device)
-        setattr(
-            module,
-            last,
-            nn.Parameter(value, requires_grad=False) if last in module._parameters else value,
+        return (
+            self._layer_files.read(place) if place in self._layer_files else self._skeleton.read(place, index)
         )
 
 

@@ -5,8 +5,10 @@ the header's length, a JSON object with every tensor's dtype, shape and place, a
 """
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -16,23 +18,27 @@ from pruning_core.weight_files import DTYPES
 
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 ALIGNMENT = 8
+PYTORCH = MappingProxyType({"format": "pt"})
 
 
 class TensorFile:
     """A file on its way to be whole."""
 
-    def __init__(self, path: Path, shapes: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self, path: Path, shapes: Mapping[str, Tensor], metadata: Mapping[str, str] = PYTORCH
+    ) -> None:
         """Reserve the room and write the header.
 
         Args:
             path: of the file.
             shapes: for each tensor one of its dtype and shape, which may be on the meta device.
+            metadata: what else the header says.
 
         Raises:
             DiskFullError: there is too little room.
         """
         self.path = path
-        header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+        header: dict[str, object] = {"__metadata__": dict(metadata)}
         self._starts: dict[str, int] = {}
         end = 0
         # The widest first, so that every tensor lies where its dtype may.
@@ -69,10 +75,11 @@ class TensorFile:
             self._file.write(content.data)
 
     def close(self) -> None:
-        """Write what is still held back.
+        """Write what is still held back, and wait until the disk has it: a file without an end must not look whole.
 
         Raises:
             DiskFullError: there is no room.
         """
-        with explaining_a_full_disk(self.path.name):
-            self._file.close()
+        with explaining_a_full_disk(self.path.name), self._file:
+            self._file.flush()
+            os.fsync(self._file.fileno())

@@ -20,7 +20,7 @@ class Assignment(BaseModel):
         allow_pickle: whether pickled weights may be read.
         device: where to prune.
         memory_budget: what any job may take there.
-        scratch: where files go that last as long as the job.
+        work: where it keeps what it cannot hold in memory, and what it has done.
     """
 
     job_id: str
@@ -31,7 +31,7 @@ class Assignment(BaseModel):
     allow_pickle: bool
     device: str
     memory_budget: MemoryBudget
-    scratch: Path
+    work: Path
 
 
 class Work(BaseModel):

@@ -49,7 +49,7 @@ def main() -> None:
             allow_pickle=assignment.allow_pickle,
             device=assignment.device,
             memory_budget=assignment.memory_budget,
-            scratch=assignment.scratch,
+            work=assignment.work,
             on_event=on_event,
             helpers=helpers,
         )

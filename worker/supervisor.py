@@ -4,6 +4,7 @@ Every write carries the lease, and is refused by the database once somebody else
 does not end the job: events wait, and the child goes on until the lease would have expired.
 """
 
+import shutil
 import signal
 import threading
 import time
@@ -26,9 +27,10 @@ from registry.local import LocalRegistry
 from worker.assignment import COLLECT, FAILED, OFFER, SUCCEEDED, Assignment, Collected, Message
 from worker.process import ChildProcess
 from worker.shared_search import SharedSearch
-from worker.work_folder import work_folder
+from worker.work_folder import sweep_work_folders, take_work_folder
 
 FLUSH_EVERY_SECONDS = 1.0
+HANDED_BACK = "handed back"
 
 log = structlog.get_logger()
 
@@ -56,22 +58,23 @@ def run_job(  # noqa: PLR0917  who, what and where
         return
     log.info("claimed", job_id=str(job_id), attempt=lease.attempt)
     registry = LocalRegistry(settings.registry_root)
+    sweep_work_folders(engine, settings.work_root)
+    work = take_work_folder(settings.work_root, lease)
     try:
-        with (
-            work_folder(settings.work_root, lease) as scratch,
-            ChildProcess("worker.child", _assign(lease, settings, scratch)) as child,
-        ):
+        with ChildProcess("worker.child", _assign(lease, settings, work)) as child:
             search = SharedSearch(engine, settings, lease, messages)
             outcome = _Supervision(engine, settings, lease, child, stopping, search).run()
     except LeaseLost:
-        # Whoever has the job now also has its staging folder.
+        # Whoever has the job now also has its staging folder, and its work folder if he is here.
         log.warning("lease lost", job_id=str(job_id), attempt=lease.attempt)
         return
     registry.discard(str(job_id))
+    if outcome != HANDED_BACK:
+        shutil.rmtree(work, ignore_errors=True)
     log.info(outcome, job_id=str(job_id), attempt=lease.attempt)
 
 
-def _assign(lease: Lease, settings: Settings, scratch: Path) -> Assignment:
+def _assign(lease: Lease, settings: Settings, work: Path) -> Assignment:
     return Assignment(
         job_id=str(lease.job_id),
         request=lease.request,
@@ -81,7 +84,7 @@ def _assign(lease: Lease, settings: Settings, scratch: Path) -> Assignment:
         allow_pickle=settings.allow_pickle,
         device=settings.device,
         memory_budget=settings.memory_budget,
-        scratch=scratch,
+        work=work,
     )
 
 
@@ -129,7 +132,7 @@ class _Supervision:
             if self._stopping.is_set() and last_word is None:
                 self._child.kill()
                 self._insist(lambda: hand_back(self._engine, self._lease, "the worker is shutting down"))
-                return "handed back"
+                return HANDED_BACK
             self._keep_up()
             if self._cancel_requested and last_word is None:
                 self._child.kill()

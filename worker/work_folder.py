@@ -1,24 +1,36 @@
-"""Where a job's child keeps what it cannot hold in memory: a folder for each attempt, which is gone with it."""
+"""Where a job's child keeps what it cannot hold in memory, and what it has done: the next attempt here goes on."""
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from uuid import UUID
 
-from jobs.store import Lease
+from sqlalchemy import Engine
+
+from jobs.store import Lease, unfinished
 
 
-@contextmanager
-def work_folder(root: Path, lease: Lease) -> Iterator[Path]:
-    """Lend an attempt's folder, and remove what an earlier attempt left whose whole machine died.
+def take_work_folder(root: Path, lease: Lease) -> Path:
+    """Make the folder of a claim, from the one that an earlier claim of the job left here, if there is one.
 
-    Each attempt has its own, so that a worker which lost its lease cannot remove its successor's.
+    Each claim has a name of its own. Who lost his lease, and does not know it yet, finds his folder gone: he cannot
+    write into his successor's. Nor does he take it, if he was late: his claim is the earlier one.
     """
-    for left in root.glob(f"{lease.job_id}-*"):
+    folder = root / f"{lease.job_id}-{lease.claim:020d}"
+    earlier = sorted(left for left in root.glob(f"{lease.job_id}-*") if left.name < folder.name)
+    if earlier:
+        earlier.pop().rename(folder)
+    for left in earlier:
         shutil.rmtree(left, ignore_errors=True)
-    folder = root / f"{lease.job_id}-{lease.attempt}"
-    folder.mkdir(parents=True)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def sweep_work_folders(engine: Engine, root: Path) -> None:
+    """Remove the folders of jobs that ended elsewhere, after they had been worked on here."""
+    folders = {folder: UUID(folder.name[: len(str(UUID(int=0)))]) for folder in root.glob("*-*-*-*-*-*")}
+    if not folders:
+        return
+    going_on = unfinished(engine, set(folders.values()))
+    for folder, job_id in folders.items():
+        if job_id not in going_on:
+            shutil.rmtree(folder, ignore_errors=True)

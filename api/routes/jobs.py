@@ -24,6 +24,8 @@ from jobs.models import MAX_KEY_BYTES
 from jobs.problem import field_error
 from jobs.settings import Settings
 from jobs.states import State
+from pruning_core.errors import NotEnoughMemoryError
+from pruning_core.memory_refusal import require_fitting_budget
 from pruning_core.preflight import Preflight
 from pruning_core.recipe import Name
 from registry.local import LocalRegistry, NotWritableError
@@ -43,6 +45,7 @@ router = APIRouter(prefix="/jobs", tags=["jobs"])
             NotJsonError,
             InvalidRequestError,
             *RECIPE_ERRORS,
+            NotEnoughMemoryError,
             DestinationNotWritableError,
         ),
     },
@@ -142,6 +145,7 @@ def _accept(request: JobRequest, settings: Settings) -> dict[str, Any]:
     ready = Preflight(
         request, settings.local_roots, settings.trusted_remote_code, allow_pickle=settings.allow_pickle
     )
+    require_fitting_budget(ready)
     ready.check_texts()
     try:
         LocalRegistry(settings.registry_root).require_writable()

@@ -6,7 +6,7 @@ from jobs.store.fencing import Lease, LeaseLost
 from jobs.store.finishing import cancelled, fail, succeed
 from jobs.store.health import ping
 from jobs.store.leasing import Renewal, claim, hand_back, renew
-from jobs.store.reading import Page, events, get, list_jobs
+from jobs.store.reading import Page, events, get, list_jobs, unfinished
 from jobs.store.reconciling import Reconciliation, reconcile
 from jobs.store.reporting import Event, record
 from jobs.store.sharing import (
@@ -62,5 +62,6 @@ __all__ = [
     "submit",
     "succeed",
     "take_share",
+    "unfinished",
     "wants_share",
 ]

@@ -13,12 +13,13 @@ from jobs.states import State
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to work on a job until somebody else is given it."""
+    """The right to work on a job until somebody else is given it; `claim` grows from one to the next."""
 
     job_id: UUID
     token: UUID
     attempt: int
     request: dict[str, Any]
+    claim: int
 
 
 class LeaseLost(Exception):  # noqa: N818 - says what happened

@@ -46,8 +46,8 @@ def claim(engine: Engine, job_id: UUID, worker: str, lease_seconds: float) -> Le
         job = session.scalars(statement).one_or_none()
         if job is None:
             return None
-        journal.append(session, job, "claimed", {"worker": worker})
-        return Lease(job.id, token, job.attempt, job.request)
+        number = journal.append(session, job, "claimed", {"worker": worker})
+        return Lease(job.id, token, job.attempt, job.request, number)
 
 
 def renew(engine: Engine, lease: Lease, lease_seconds: float) -> Renewal:

@@ -57,6 +57,13 @@ def list_jobs(
     return Page(jobs[:limit], next=Cursor(last.created_at, last.id))
 
 
+def unfinished(engine: Engine, job_ids: Collection[UUID]) -> set[UUID]:
+    """Tell which of these jobs are there and have not ended."""
+    query = select(Job.id).where(Job.id.in_(job_ids), Job.finished_at.is_(None))
+    with transaction(engine) as session:
+        return set(session.scalars(query))
+
+
 def events(
     engine: Engine, job_id: UUID, kinds: Collection[str] | None = None, after_id: int = 0
 ) -> list[JobEvent]:

@@ -1,13 +1,11 @@
 """Under what a share's losses are the same to the last bit."""
 
 import hashlib
-import platform
 
-import torch
-import transformers
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from pruning_core.arithmetic import arithmetic
 from pruning_core.layered_model import LayeredModel
 
 
@@ -27,14 +25,7 @@ class Conditions(BaseModel):
     @classmethod
     def of(cls, model: LayeredModel, windows: Tensor) -> "Conditions":
         """Those of this process, with all windows of its search, [windows, positions]."""
-        if model.device.type == "cuda":
-            device = f"{torch.cuda.get_device_name(model.device)}, CUDA {torch.version.cuda}"
-        else:
-            # Threads split a matrix product, and so decide in which order it is added up.
-            capability, threads = torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()
-            device = f"{model.device.type} {platform.machine()} {capability}, {threads} threads"
-        versions = f"torch {torch.__version__}, transformers {transformers.__version__}"
         return cls(
             windows=hashlib.sha256(windows.numpy().tobytes()).hexdigest(),
-            arithmetic=f"{device}, {model.dtype}, {versions}",
+            arithmetic=f"{arithmetic(model.device)}, {model.dtype}",
         )

@@ -1,26 +1,31 @@
 """Closed-form repair of a model that lost decoder layers: the MLPs around the cut learn to do without them."""
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median_low
 from typing import Literal
 
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor, nn
 
 from pruning_core.depth.cuts import Cut
 from pruning_core.events import LayerHealed
 from pruning_core.layered_model import LayeredModel
+from pruning_core.ledger import NO_LEDGER, Ledger, Walk
 from pruning_core.models.attention import AttentionOutput
 from pruning_core.models.layer_mlp import has_described_mlp, mlp_of
 from pruning_core.perplexity import loss_sum, predictions
 from pruning_core.progress import CostModel, Meter
 from pruning_core.recipe import DepthOptions
 from pruning_core.repair.visitors import Visitors, repair_cost
-from pruning_core.resting import embedded
-from pruning_core.shelf import Shelf
+from pruning_core.resting import RestingStream, embedded
+from pruning_core.shelf import Kept, Shelf
 
 Heal = Literal["none", "boundary", "all"]
+
+_HEALED = TypeAdapter(list[LayerHealed])
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,7 @@ def heal(
     shelf: Shelf,
     keep: bool,
     meter: Meter,
+    ledger: Ledger = NO_LEDGER,
 ) -> tuple[float, list[LayerHealed]]:
     """Refit the MLPs around a cut so that the hidden states without its layers meet the dense model's.
 
@@ -106,6 +112,7 @@ def heal(
         shelf: where hidden states rest.
         keep: whether healed layers replace the model's, or are forgotten.
         meter: told of each piece of work.
+        ledger: keeps each healed layer, where these replace the model's.
 
     Returns:
         Mean next-token loss of the healed model on the follower, in nats, and what was healed.
@@ -116,8 +123,12 @@ def heal(
     steps = {step.layer: step for step in plan_heal(len(model), cut, options.heal)}
     visitors = Visitors(model, windows, options, shelf, meter)
     followers = embedded(model, follower, shelf)
-    healed: list[LayerHealed] = []
-    for index in (index for index in range(len(model)) if index not in cut):
+    first, healed = 0, list[LayerHealed]()
+    walk = ledger.resume(meter)
+    if walk is not None:
+        first, healed = walk.next_layer, _HEALED.validate_python(walk.told)
+        _restore(visitors, followers, walk)
+    for index in (index for index in range(first, len(model)) if index not in cut):
         step = steps.get(index)
         if step is not None:
             for passed in step.followed:
@@ -135,9 +146,23 @@ def heal(
             for stream in followers:
                 stream.advance(layer, index)
             meter.layer(follower.numel())
+        if step is not None and step.healed:
+            told = _HEALED.dump_python(healed, mode="json")
+            ledger.commit(index + 1, told, _going_on(visitors, followers), meter)
     loss = sum(loss_sum(model, stream.hidden, stream.tokens) for stream in followers)
     meter.head(follower.numel())
     return loss / predictions(follower), healed
+
+
+def _going_on(visitors: Visitors, followers: Sequence[RestingStream]) -> dict[str, Kept]:
+    resting = {f"followers.{number}": stream.rest() for number, stream in enumerate(followers)}
+    return visitors.going_on() | resting
+
+
+def _restore(visitors: Visitors, followers: Sequence[RestingStream], walk: Walk) -> None:
+    visitors.restore(walk)
+    for number, stream in enumerate(followers):
+        stream.restore(walk.tensor(f"followers.{number}"))
 
 
 def _heal_layer(
@@ -153,8 +178,7 @@ def _heal_layer(
     for part, channels in enumerate(mlp.parts):
         weight = channels.consumer_weight()
         observed = visitors.observe(part, drift_correction=drift_correction)
-        everything = torch.arange(len(weight), device=weight.device)
-        refitted = observed.refit(weight, everything, biased=channels.biased)
+        refitted = observed.refit(weight, biased=channels.biased)
         final = visitors.improve(channels, weight, refitted)
         missed, energy = missed + final.error * observed.energy, energy + observed.energy
         dampings.append(final.damping)

@@ -16,6 +16,7 @@ from pruning_core.errors import BrokenModelError
 from pruning_core.events import CandidateScored, LayerHealed, OnEvent, StageStarted
 from pruning_core.finiteness import OVERFLOW_REMEDY
 from pruning_core.layered_model import LayeredModel
+from pruning_core.ledger import NO_LEDGER, Ledger
 from pruning_core.perplexity import exponentiate
 from pruning_core.progress import CostModel, Meter
 from pruning_core.recipe import DepthOptions
@@ -96,6 +97,7 @@ def prune_depth(
     meter: Meter,
     on_event: OnEvent,
     helpers: Helpers | None = None,
+    ledger: Ledger = NO_LEDGER,
 ) -> DepthOutcome:
     """Remove `remove` decoder layers from `model`, in place, and heal what stays.
 
@@ -114,6 +116,7 @@ def prune_depth(
         meter: told of each piece of work; expects `depth_cost`.
         on_event: told of each candidate's standing and each healed layer.
         helpers: who score shares of the search.
+        ledger: keeps what rounds of the search and trials gave, and each healed layer.
 
     Raises:
         BrokenModelError: no candidate has a finite perplexity, the activations of a layer are not finite, or no heal
@@ -131,12 +134,13 @@ def prune_depth(
         shelf=shelf,
         on_event=on_event,
         helpers=helpers,
+        ledger=ledger,
     )
     healed: list[LayerHealed] = []
     if options.heal != "none":
         trials, final = _heal_costs(len(model), remove, search_windows, heal_windows, options, costs)
         trial, repair = (
-            _Healing(model, search_windows, windows, how, shelf, costs, meter, keep=keep)
+            _Healing(model, search_windows, windows, how, shelf, costs, meter, ledger, keep=keep)
             for windows, how, keep in (
                 (heal_windows[::TRIAL_EVERY], trial_options(options), False),
                 (heal_windows, options, True),
@@ -173,26 +177,41 @@ class _Healing:
         shelf: Shelf,
         costs: CostModel,
         meter: Meter,
+        ledger: Ledger,
         *,
         keep: bool,
     ) -> None:
+        self._ledger = ledger
         self._model, self._options, self._costs, self._meter = model, options, costs, meter
         self._search_windows, self._heal_windows = search_windows, heal_windows
         self._shelf, self._keep = shelf, keep
 
     def heal(self, candidate: CandidateScored) -> tuple[CandidateScored, list[LayerHealed]]:
         """Give the candidate with its healed perplexity on the search windows, and what was healed."""
-        loss, healed = heal(
+        if self._keep:
+            loss, healed = self._heal(candidate.layers, self._ledger)
+        else:
+            name = "trial-" + "-".join(map(str, candidate.layers))
+            loss, healed = self._ledger.recall(
+                name,
+                tuple[float, list[LayerHealed]],
+                lambda: self._heal(candidate.layers, NO_LEDGER),
+                self._meter,
+            )
+        return dataclasses.replace(candidate, healed=exponentiate(loss)), healed
+
+    def _heal(self, cut: Cut, ledger: Ledger) -> tuple[float, list[LayerHealed]]:
+        return heal(
             self._model,
-            candidate.layers,
+            cut,
             self._heal_windows,
             follower=self._search_windows,
             options=self._options,
             shelf=self._shelf,
             keep=self._keep,
             meter=self._meter,
+            ledger=ledger,
         )
-        return dataclasses.replace(candidate, healed=exponentiate(loss)), healed
 
     def spare(self, expected: float, candidates: Sequence[CandidateScored]) -> None:
         """Tell the meter by how much these are cheaper than what was announced."""

@@ -14,6 +14,7 @@ from pruning_core.depth.share import Share
 from pruning_core.depth.sharing import Helpers, score_round
 from pruning_core.depth.sweep import sweep_cost
 from pruning_core.layered_model import LayeredModel
+from pruning_core.ledger import NO_LEDGER, Ledger
 from pruning_core.progress import CostModel, Meter
 from pruning_core.shelf import Shelf
 
@@ -98,6 +99,7 @@ def race(
     shelf: Shelf,
     on_round: Callable[[Sequence[Standing]], None],
     helpers: Helpers | None = None,
+    ledger: Ledger = NO_LEDGER,
 ) -> list[Standing]:
     """Find the cut with the lowest loss on all windows, without running all cuts on all of them.
 
@@ -116,6 +118,7 @@ def race(
         shelf: where hidden states rest.
         on_round: told how the cuts stand after each round.
         helpers: who score shares of the rounds; the standings are the same without them.
+        ledger: keeps what the rounds gave.
 
     Returns:
         The standing of every cut, the best first: by whether it is in the race, by tokens, by loss. A loss that is not
@@ -129,7 +132,7 @@ def race(
     racing = list(cuts)
     for number, part in enumerate(rounds):
         whole = Share(cuts=tuple(racing), start=part.start, end=part.end, positions=part.positions)
-        scored = score_round(model, windows, whole, meter, shelf, helpers)
+        scored = score_round(model, windows, whole, meter, shelf, helpers, ledger)
         for cut, values in zip(racing, scored, strict=True):
             before = losses.get(cut) if part.start else None
             losses[cut] = values if before is None else torch.cat([before, values])
@@ -155,10 +158,11 @@ def run_all(
     meter: Meter,
     shelf: Shelf,
     helpers: Helpers | None = None,
+    ledger: Ledger = NO_LEDGER,
 ) -> list[Standing]:
     """Score every cut on all windows, with helpers if there are any; the best first."""
     whole = Share(cuts=tuple(cuts), start=0, end=len(windows), positions=windows.shape[1])
-    scored = score_round(model, windows, whole, meter, shelf, helpers)
+    scored = score_round(model, windows, whole, meter, shelf, helpers, ledger)
     everything = dict(zip(cuts, scored, strict=True))
     return sorted(_stand(everything, math.inf, scored[0].numel()), key=_rank)
 

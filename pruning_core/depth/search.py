@@ -14,6 +14,7 @@ from pruning_core.errors import BrokenModelError
 from pruning_core.events import CandidateScored, OnEvent
 from pruning_core.finiteness import OVERFLOW_REMEDY
 from pruning_core.layered_model import LayeredModel
+from pruning_core.ledger import NO_LEDGER, Ledger
 from pruning_core.perplexity import exponentiate
 from pruning_core.progress import CostModel, Meter
 from pruning_core.recipe import DepthOptions
@@ -49,6 +50,7 @@ def search_cuts(
     shelf: Shelf,
     on_event: OnEvent,
     helpers: Helpers | None = None,
+    ledger: Ledger = NO_LEDGER,
 ) -> list[CandidateScored]:
     """Rank the cuts that remove so many layers.
 
@@ -62,6 +64,7 @@ def search_cuts(
         shelf: where hidden states rest.
         on_event: told how each candidate stands, again after each round of a race.
         helpers: who score shares of the perplexities.
+        ledger: keeps what the rounds gave.
 
     Returns:
         Every candidate, the best first; of a greedy selection those of the last step.
@@ -77,7 +80,7 @@ def search_cuts(
         )
 
     def best_first(cuts: Sequence[Cut]) -> list[CandidateScored]:
-        return _race(model, windows, cuts, options, costs, meter, shelf, on_event, helpers)
+        return _race(model, windows, cuts, options, costs, meter, shelf, on_event, helpers, ledger)
 
     if options.selection == "consecutive":
         return best_first(consecutive_cuts(len(model), remove))
@@ -114,6 +117,7 @@ def _race(  # noqa: PLR0917  the same as its caller's
     shelf: Shelf,
     on_event: OnEvent,
     helpers: Helpers | None,
+    ledger: Ledger,
 ) -> list[CandidateScored]:
     def tell(standings: Sequence[Standing]) -> None:
         for standing in standings:
@@ -130,9 +134,10 @@ def _race(  # noqa: PLR0917  the same as its caller's
             shelf=shelf,
             on_round=tell,
             helpers=helpers,
+            ledger=ledger,
         )
     else:
-        standings = run_all(model, windows, cuts, meter=meter, shelf=shelf, helpers=helpers)
+        standings = run_all(model, windows, cuts, meter=meter, shelf=shelf, helpers=helpers, ledger=ledger)
         tell(standings)
     ranked = [candidate_of(standing) for standing in standings]
     if not math.isfinite(standings[0].loss):

@@ -1,6 +1,9 @@
 """The losses of many cuts of a model, in one sweep over its layers."""
 
+import hashlib
+import json
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +11,7 @@ from torch import Tensor, nn
 from pruning_core import budgets
 from pruning_core.depth.cuts import Cut, before, layer_passes, staying
 from pruning_core.layered_model import LayeredModel, Stream, batch_size
+from pruning_core.ledger import NO_LEDGER, Ledger
 from pruning_core.perplexity import token_losses
 from pruning_core.progress import CostModel, Meter
 from pruning_core.resting import resting_place
@@ -24,8 +28,13 @@ def sweep_cost(layers: int, cuts: Sequence[Cut], tokens: int, costs: CostModel) 
 
 
 @torch.no_grad()
-def score_cuts(
-    model: LayeredModel, windows: Tensor, cuts: Sequence[Cut], meter: Meter, shelf: Shelf
+def score_cuts(  # noqa: PLR0917  what, on what, and where it rests
+    model: LayeredModel,
+    windows: Tensor,
+    cuts: Sequence[Cut],
+    meter: Meter,
+    shelf: Shelf,
+    ledger: Ledger = NO_LEDGER,
 ) -> Tensor:
     """Next-token losses of the model without the layers of each cut.
 
@@ -40,20 +49,26 @@ def score_cuts(
         cuts: removed layers of each candidate.
         meter: told of each piece of work.
         shelf: where the streams rest.
+        ledger: keeps the losses of what passes the layers together.
 
     Returns:
         [cuts, windows, positions − 1], float32, in nats, on the CPU.
     """
     if len(windows) > sweep_batch(model, windows.shape[1], cuts):
-        return score_batches(model, windows, cuts, meter, shelf)
+        return score_batches(model, windows, cuts, meter, shelf, ledger)
     # Fewer than fill a batch: streams go together in one, for a layer that is read is worth many rows.
     batch = batch_size(windows.shape[1], model.device)
     return _score(model, windows, cuts, meter, _Crowd(model, windows, batch, shelf, mixed=True))
 
 
 @torch.no_grad()
-def score_batches(
-    model: LayeredModel, windows: Tensor, cuts: Sequence[Cut], meter: Meter, shelf: Shelf
+def score_batches(  # noqa: PLR0917  the same as `score_cuts`'s
+    model: LayeredModel,
+    windows: Tensor,
+    cuts: Sequence[Cut],
+    meter: Meter,
+    shelf: Shelf,
+    ledger: Ledger = NO_LEDGER,
 ) -> Tensor:
     """Score whole batches of windows, as `score_cuts` does those of a round with more than one.
 
@@ -66,6 +81,7 @@ def score_batches(
         cuts: removed layers of each candidate of the round.
         meter: told of each piece of work.
         shelf: where the streams rest.
+        ledger: keeps the losses of what passes the layers together.
 
     Returns:
         [cuts, windows, positions − 1], float32, in nats, on the CPU.
@@ -75,11 +91,20 @@ def score_batches(
     together = len(windows)
     if room is not None:
         together = max(1, _windows_in(room, model, windows.shape[1], cuts) // batch) * batch
+
+    def score(part: Tensor) -> Tensor:
+        return _score(model, part, cuts, meter, _Crowd(model, part, batch, shelf, mixed=False))
+
     parts = [
-        _score(model, part, cuts, meter, _Crowd(model, part, batch, shelf, mixed=False))
+        ledger.recall_losses(f"part-{name_of(cuts, part)}", partial(score, part), meter)
         for part in windows.split(together)
     ]
     return torch.cat(parts, dim=1)
+
+
+def name_of(cuts: Sequence[Cut], windows: Tensor) -> str:
+    """Name the losses of these cuts on these windows."""
+    return hashlib.sha256(json.dumps(cuts).encode() + windows.numpy().tobytes()).hexdigest()
 
 
 def sweep_batch(model: LayeredModel, positions: int, cuts: Sequence[Cut]) -> int:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from pruning_core.models.description import MlpRoles
 from pruning_core.models.mlp import MlpChannels
+from pruning_core.models.sizes import tell_sizes
 
 _ROLES = MlpRoles(producers=("gate_up",), activation="activation", consumer="down", fused=2)
 
@@ -41,7 +42,7 @@ class Experts:
         ):
             weights = torch.stack([projection.weight.T for projection in projections])
             setattr(self.module, name, nn.Parameter(weights, requires_grad=False))
-        self.module.intermediate_dim = self.mlps[0].width
+        tell_sizes(self.module)
 
 
 def _linear(weight: Tensor) -> nn.Linear:

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from pruning_core.models.sizes import tell_sizes
+
 
 class Projection:
     """y = x W + b, with W as the papers write it, [inputs, outputs].
@@ -45,10 +47,7 @@ class Projection:
         self.module.weight = _parameter(self._turned(weight), stored)
         if bias is not None:
             self.module.bias = _parameter(bias, stored)
-        if isinstance(self.module, nn.Linear):
-            self.module.in_features, self.module.out_features = weight.shape
-        else:
-            self.module.nx, self.module.nf = weight.shape
+        tell_sizes(self.module)
 
     def _turned(self, weight: Tensor) -> Tensor:
         return weight.T if isinstance(self.module, nn.Linear) else weight

@@ -7,11 +7,12 @@ from torch import Tensor, nn
 
 from pruning_core.events import PerplexityPoint
 from pruning_core.layered_model import LayeredModel
+from pruning_core.ledger import Walk
 from pruning_core.perplexity import exponentiate, loss_sum, predictions
 from pruning_core.progress import CostModel, Meter
 from pruning_core.resting import RestingStream
 from pruning_core.result import TextUsed
-from pruning_core.shelf import Shelf
+from pruning_core.shelf import Kept, Shelf
 
 SHARE_OF_JOB = 0.1
 WINDOWS = 4
@@ -61,6 +62,14 @@ class PerplexityProbe:
         self._model, self._meter = model, meter
         self._windows = windows
         self._stream = RestingStream(model.embed(windows), shelf)
+
+    def going_on(self) -> dict[str, Kept]:
+        """What the windows take to the next layer."""
+        return {"probe": self._stream.rest()}
+
+    def restore(self, walk: Walk) -> None:
+        """Let the windows stand where they had come to."""
+        self._stream.restore(walk.tensor("probe"))
 
     @torch.no_grad()
     def measure(self, pruned: int) -> PerplexityPoint:

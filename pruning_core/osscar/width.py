@@ -4,12 +4,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median_low
+from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor
 
-from pruning_core.events import LayerPruned, OnEvent, Precision, StageStarted
+from pruning_core.events import LayerPruned, OnEvent, PerplexityPoint, Precision, StageStarted
 from pruning_core.layered_model import LayeredModel
+from pruning_core.ledger import NO_LEDGER, Ledger
 from pruning_core.models.attention import AttentionOutput
 from pruning_core.models.layer_mlp import mlp_of
 from pruning_core.models.mlp import MlpChannels
@@ -40,6 +43,7 @@ def prune_width(
     probe: ProbePlan,
     meter: Meter,
     on_event: OnEvent,
+    ledger: Ledger = NO_LEDGER,
 ) -> list[LayerPruned]:
     """Narrow every MLP of `model` to `keep` channels, in place.
 
@@ -62,6 +66,7 @@ def prune_width(
         probe: how many of them, and when.
         meter: told of each piece of work.
         on_event: told of each pruned layer and each progress point.
+        ledger: keeps each pruned layer; what is told of those that it has is told again.
 
     Returns:
         What each layer lost, in order.
@@ -74,10 +79,17 @@ def prune_width(
     follower = PerplexityProbe(model, probe_windows[: probe.windows], meter, shelf) if probe.windows else None
 
     on_event(StageStarted("pruning"))
-    pruned: list[LayerPruned] = []
-    for index in range(len(model)):
+    told, first = _Told(on_event), 0
+    walk = ledger.resume(meter)
+    if walk is not None:
+        first = walk.next_layer
+        told.again(walk.told)
+        visitors.restore(walk)
+        if follower:
+            follower.restore(walk)
+    for index in range(first, len(model)):
         if follower and index in probe.after_layers:
-            on_event(follower.measure(index))
+            told(follower.measure(index))
         started = time.monotonic()
         with model.open(index) as layer:
             mlp = mlp_of(layer, model.family, model.config)
@@ -98,10 +110,37 @@ def prune_width(
                 follower.advance(layer, index)
             model.store(index, layer)
         if mlp.has_family_width:
-            pruned.append(_sum_up(index, parts, time.monotonic() - started))
-            on_event(pruned[-1])
+            told(_sum_up(index, parts, time.monotonic() - started))
+        going_on = visitors.going_on() | (follower.going_on() if follower else {})
+        ledger.commit(index + 1, told.as_json(), going_on, meter)
     setattr(model.config, model.family.width_field, keep)
-    return pruned
+    return told.layers
+
+
+class _Told:
+    """What the walk tells, and can tell again."""
+
+    def __init__(self, on_event: OnEvent) -> None:
+        self._on_event = on_event
+        self._events: list[LayerPruned | PerplexityPoint] = []
+
+    def __call__(self, event: LayerPruned | PerplexityPoint) -> None:
+        self._events.append(event)
+        self._on_event(event)
+
+    def again(self, told: Any) -> None:
+        for event in _EVENTS.validate_python(told):
+            self(event)
+
+    def as_json(self) -> Any:
+        return _EVENTS.dump_python(self._events, mode="json")
+
+    @property
+    def layers(self) -> list[LayerPruned]:
+        return [event for event in self._events if isinstance(event, LayerPruned)]
+
+
+_EVENTS: TypeAdapter[list[LayerPruned | PerplexityPoint]] = TypeAdapter(list[LayerPruned | PerplexityPoint])
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ How far to go along the producers' steps is a least squares in as many unknowns 
 V is refitted (variable projection: Golub & Pereyra, 1973).
 """
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,7 +19,7 @@ import torch
 from torch import Tensor
 
 from pruning_core.models.mlp import MlpChannels
-from pruning_core.repair.moments import MomentSums, at_least_float32
+from pruning_core.repair.moments import MomentSums, Square, at_least_float32
 from pruning_core.repair.regression import damp, factorise, refit
 
 INPUT_DAMPING, CHANNEL_DAMPING = 0.01, 0.1
@@ -49,6 +48,7 @@ def fit_producers(
     steps: int,
     refit_damping: float,
     shift: Tensor | None,
+    solver: torch.device,
 ) -> None:
     """Change the producers of an MLP, in place, so that it gives the examples' targets.
 
@@ -60,6 +60,7 @@ def fit_producers(
         steps: how many.
         refit_damping: λ of the refits between steps, as a share of the mean of AᵀA's diagonal.
         shift: [outputs], what the refit added to the consumer's bias.
+        solver: where sums over the tokens are kept, and solved.
     """
     producers = [at_least_float32(matrix) for matrix in channels.read_producers()]
     batches = [_Batch.of(example, len(producers[0])) for example in examples]
@@ -67,10 +68,10 @@ def fit_producers(
     for step in range(steps):
         if step:
             value, shift = _refit(
-                batches, channels, producers, anchor, refit_damping, biased=shift is not None
+                batches, channels, producers, anchor, refit_damping, solver, biased=shift is not None
             )
         model = _Model(channels, producers, value, shift)
-        directions = _directions(batches, model)
+        directions = _directions(batches, model, solver)
         lengths = _lengths(batches[::EVERY], model, directions)
         producers = [
             matrix + length * direction
@@ -119,26 +120,26 @@ class _Model:
         return (residual if self.shift is None else residual - self.shift.to(residual)), slopes
 
 
-def _directions(batches: Sequence[_Batch], model: _Model) -> list[Tensor]:
+def _directions(batches: Sequence[_Batch], model: _Model, solver: torch.device) -> list[Tensor]:
     """A Gauss-Newton step of each producer, [inputs, channels]."""
     rows, channels = model.producers[0].shape
-    zeros = functools.partial(torch.zeros, dtype=torch.float64, device=model.value.device)
-    inputs = zeros(rows, rows)
-    gradients = [zeros(rows, channels) for _ in model.producers]
-    slopes_squared = [zeros(channels, channels) for _ in model.producers]
+    inputs = Square(rows, solver)
+    gradients = [torch.zeros(rows, channels, dtype=torch.float64, device=solver) for _ in model.producers]
+    slopes_squared = [Square(channels, solver) for _ in model.producers]
     tokens = sum(len(batch.inputs) for batch in batches)
     for batch in batches:
         residual, slopes = model.linearise(batch)
         pulled = residual @ model.value.T
-        inputs += batch.inputs.T @ batch.inputs
+        inputs.add(batch.inputs)
         for index, slope in enumerate(slopes):
-            gradients[index] += batch.inputs.T @ (pulled * slope)
-            slopes_squared[index] += slope.T @ slope
-    values = (model.value @ model.value.T).double()
-    by_inputs = _factor(inputs / tokens, INPUT_DAMPING)
+            gradients[index] += (batch.inputs.T @ (pulled * slope)).to(solver)
+            slopes_squared[index].add(slope)
+    value = model.value.to(solver)
+    values = (value @ value.T).double()
+    by_inputs = _factor(inputs.total() / tokens, INPUT_DAMPING)
     steps = []
     for gradient, squared in zip(gradients, slopes_squared, strict=True):
-        by_channels = _factor(squared / tokens * values, CHANNEL_DAMPING)
+        by_channels = _factor(squared.total() / tokens * values, CHANNEL_DAMPING)
         half = torch.cholesky_solve(gradient / tokens, by_inputs)
         steps.append(torch.cholesky_solve(half.T, by_channels).T.to(model.value))
     return steps
@@ -163,20 +164,21 @@ def _lengths(batches: Sequence[_Batch], model: _Model, directions: Sequence[Tens
     return lengths
 
 
-def _refit(
+def _refit(  # noqa: PLR0917  a fit's state
     batches: Sequence[_Batch],
     channels: MlpChannels,
     producers: Sequence[Tensor],
     anchor: Tensor,
     damping: float,
+    solver: torch.device,
     *,
     biased: bool,
 ) -> tuple[Tensor, Tensor | None]:
-    sums = MomentSums(len(anchor), anchor.shape[1], anchor.device)
+    sums = MomentSums(len(anchor), anchor.shape[1], solver)
     for batch in batches:
         produced = [batch.inputs @ producer for producer in producers]
         sums.add(batch.activations(channels, produced), batch.targets)
-    everything = torch.arange(len(anchor), device=anchor.device)
+    everything = torch.arange(len(anchor), device=solver)
     refitted = refit(sums.total(anchor), None, anchor, everything, [damping], biased=biased)
     return refitted.weight.to(anchor), refitted.shift
 

@@ -11,6 +11,7 @@ from pruning_core import budgets
 from pruning_core.budgets import FIT_TOKENS_PER_INPUT
 from pruning_core.finiteness import require_finite_activations
 from pruning_core.layered_model import LayeredModel, batches
+from pruning_core.ledger import Walk
 from pruning_core.models.attention import AttentionOutput
 from pruning_core.models.layer_mlp import LayerMlp
 from pruning_core.models.mlp import MlpChannels
@@ -20,7 +21,7 @@ from pruning_core.repair.moments import Moments, MomentSums
 from pruning_core.repair.producers import Example, fit_producers
 from pruning_core.repair.regression import Refit, refit
 from pruning_core.repair.visits import Visitor
-from pruning_core.shelf import Shelf
+from pruning_core.shelf import Kept, Shelf
 
 HELD_OUT_SHARE = 1 / 8
 """Of the calibration windows, those that choose λ of the refit."""
@@ -63,9 +64,10 @@ class Observed:
         """‖T‖² on all of them."""
         return sum(moments.energy.item() for moments in (self.moments, self.held_out) if moments is not None)
 
-    def refit(self, weight: Tensor, kept: Tensor, *, biased: bool) -> Refit:
-        """Fit the consumer, whose `weight` is [channels, outputs], on the channels `kept`."""
-        return refit(self.moments, self.held_out, weight, kept, self.dampings, biased=biased)
+    def refit(self, weight: Tensor, *, biased: bool) -> Refit:
+        """Fit the consumer, whose `weight` is [channels, outputs], on all channels."""
+        everything = torch.arange(len(weight), device=self.moments.gram.device)
+        return refit(self.moments, self.held_out, weight, everything, self.dampings, biased=biased)
 
 
 class Visitors:
@@ -80,6 +82,7 @@ class Visitors:
     ) -> None:
         """Embed the windows, [windows, positions]; the last of them are those that choose. The shelf keeps the rest."""
         self._options, self._meter = options, meter
+        self._device, self._solver = model.device, shelf.solver
         self._held = windows.numel() * model.dtype.itemsize
 
         def visitors(windows: Tensor) -> list[Visitor]:
@@ -91,6 +94,20 @@ class Visitors:
         held_out = round(len(windows) * HELD_OUT_SHARE) if options.refit_damping is None else 0
         self._fitted = visitors(windows[: len(windows) - held_out])
         self._held_out = visitors(windows[len(windows) - held_out :]) if held_out else []
+
+    def going_on(self) -> dict[str, Kept]:
+        """What the windows take to the next layer."""
+        return {
+            f"windows.{number}.{name}": kept
+            for number, visitor in enumerate(self._all())
+            for name, kept in visitor.going_on().items()
+        }
+
+    def restore(self, walk: Walk) -> None:
+        """Let the windows stand where they had come to."""
+        for number, visitor in enumerate(self._all()):
+            going_on = walk.under(f"windows.{number}.")
+            visitor.restore({name: walk.tensor(whole).to(self._device) for name, whole in going_on.items()})
 
     def follow(self, layer: nn.Module, index: int) -> None:
         """Let the dense model's hidden states pass a dense layer."""
@@ -115,8 +132,7 @@ class Visitors:
             lambda visitor, sums: visitor.observe_attention(layer, index, attention, sums, correction),
         )
         require_finite_activations(observed.moments.gram, index)
-        everything = torch.arange(len(weight), device=weight.device)
-        refitted = observed.refit(weight, everything, biased=bias is not None)
+        refitted = observed.refit(weight, biased=bias is not None)
         shifted = bias if bias is None or refitted.shift is None else bias.to(refitted.shift) + refitted.shift
         attention.projection.set(refitted.weight, shifted)
 
@@ -178,6 +194,7 @@ class Visitors:
             steps=self._options.producer_steps,
             refit_damping=refitted.damping,
             shift=refitted.shift,
+            solver=self._solver,
         )
         rows = sum(visitor.rows for visitor in self._all())
         steps, experts = self._options.producer_steps, len(self._mlp.parts)
@@ -185,8 +202,7 @@ class Visitors:
         observed = self._sum(
             channels.consumer_weight(), lambda visitor, sums: visitor.observe_again(channels, sums)
         )
-        everything = torch.arange(len(weight), device=weight.device)
-        again = observed.refit(weight, everything, biased=refitted.shift is not None)
+        again = observed.refit(weight, biased=refitted.shift is not None)
         if _error(again) < _error(refitted):
             channels.refit(again.weight, _difference(again.shift, refitted.shift))
             return again
@@ -212,7 +228,7 @@ class Visitors:
 
     def _sum(self, weight: Tensor, observe: Callable[[Visitor, MomentSums], None]) -> Observed:
         def total(visitors: Sequence[Visitor]) -> Moments | None:
-            sums = MomentSums(len(weight), weight.shape[1], weight.device)
+            sums = MomentSums(len(weight), weight.shape[1], self._solver)
             for visitor in visitors:
                 observe(visitor, sums)
             return sums.total(weight) if sums.tokens else None

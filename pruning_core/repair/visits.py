@@ -1,5 +1,6 @@
 """How a batch of calibration windows visits a decoder layer that is about to change, and leaves it changed."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -53,6 +54,15 @@ class Visitor:
     def rows(self) -> int:
         """How many of the tokens the part gets that was observed last."""
         return self._at.rows
+
+    def going_on(self) -> dict[str, Kept]:
+        """What it takes to the next layer, to be restored by a visitor of the same windows."""
+        return {"hidden": self._hidden} | ({} if self._dense is None else {"dense": self._dense})
+
+    def restore(self, going_on: Mapping[str, Tensor]) -> None:
+        """Stand where one stood that was going on with these."""
+        self._hidden = self._shelf.keep(going_on["hidden"])
+        self._dense = self._shelf.keep(going_on["dense"]) if "dense" in going_on else None
 
     def follow(self, layer: nn.Module, index: int) -> None:
         """Let the dense model's hidden states pass a dense layer."""

@@ -53,6 +53,13 @@ def test_bytes_follow_the_checkpoints_dtype_and_the_one_asked_for(estimate: Any,
     assert answer["peak_device_bytes"] > 2 * answer["parameters_before"]
 
 
+@pytest.mark.parametrize("method", ["osscar", "depth"])
+def test_a_70b_model_fits_a_card_of_24_gb(estimate: Any, method: str) -> None:
+    budget = {"device": "24GB", "host": "256GB"}
+    answer = estimate("Llama-2-70b", method, 0.1, dtype="bfloat16", memory_budget=budget)
+    assert answer["memory_plan"] == {"weights": "streamed", "hidden_states": "host", "solver": "host"}
+
+
 def test_bytes_follow_the_dtype_that_is_asked_for(estimate: Any) -> None:
     answer = estimate("Llama-3-8B", "osscar", 0.1, dtype="float32")
     assert (answer["dtype"], answer["result_bytes"]) == ("float32", 4 * answer["parameters_after"])

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from safetensors.torch import load_file
 
 from tests.estimated_models import CONFIGS, ROWS
 from tests.running_service import Service
+from tests.tiny_models import make_tiny_llama
 
 TEXT = ["--calibration", "builtin", "--samples", "8", "--sequence-length", "64"]
 EVALUATION = [
@@ -64,6 +66,26 @@ def test_prune_prints_one_object_with_what_benchmarks_read(tiny_llama: Path, tmp
         "evaluate", str(output), "--text", "builtin", "--sequence-length", "64", "--samples", "2"
     )
     assert measured["perplexity"] == pytest.approx(pruned["perplexity_after"], rel=1e-5)
+
+
+def test_prune_that_was_killed_goes_on_from_its_work_folder(tmp_path: Path) -> None:
+    deep = make_tiny_llama(tmp_path / "deep", num_hidden_layers=16)
+    recipe = ["prune", str(deep), "--method", "osscar", "--ratio", "0.5", *TEXT, *EVALUATION]
+    work = tmp_path / "work"
+    command = [*recipe, "--output", str(tmp_path / "out"), "--work-folder", str(work)]
+    with subprocess.Popen([sys.executable, "-m", "cli.main", *command], stderr=subprocess.DEVNULL) as killed:
+        while not list(work.rglob("walk.safetensors")):
+            assert killed.poll() is None, "it was not killed in time"
+            time.sleep(0.01)
+        killed.kill()
+    assert not (tmp_path / "out" / "config.json").exists()
+    answer(*command)
+    assert list(work.iterdir()) == []
+    answer(*recipe, "--output", str(tmp_path / "undisturbed"))
+    resumed, undisturbed = (
+        (tmp_path / name / "model.safetensors").read_bytes() for name in ("out", "undisturbed")
+    )
+    assert resumed == undisturbed
 
 
 def test_prune_by_depth_names_the_removed_layers(tiny_llama: Path, tmp_path: Path) -> None:

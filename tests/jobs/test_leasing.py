@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from threading import Barrier
 from typing import TYPE_CHECKING
@@ -144,4 +145,4 @@ def test_a_stale_lease_writes_nothing(
 def test_the_token_is_what_fences_not_the_worker_or_the_attempt(desk: "Desk") -> None:
     lease = desk.start()
     with pytest.raises(LeaseLost):
-        store.renew(desk.engine, Lease(lease.job_id, uuid4(), lease.attempt, lease.request), 60)
+        store.renew(desk.engine, replace(lease, token=uuid4()), 60)

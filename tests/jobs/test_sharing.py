@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -93,7 +94,7 @@ def test_a_stale_token_changes_nothing(desk: "Desk") -> None:
     assert not store.wants_share(desk.engine, ticket, "worker-2")
     assert not store.give_losses(desk.engine, ticket, "worker-2", b"losses")
     store.close_round(desk.engine, stale)
-    other = Lease(lease.job_id, stale.token, lease.attempt, lease.request)
+    other = replace(lease, token=stale.token)
     with pytest.raises(LeaseLost):
         store.offer_round(desk.engine, other, 2, WORKS)
     with pytest.raises(LeaseLost):

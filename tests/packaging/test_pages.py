@@ -27,7 +27,7 @@ API_PAGE = ROOT / "docs/api.md"
 CURLS = [command for page in PAGES for command in shell_commands(page, "curl")]
 SECATEURS = [command for page in PAGES for command in shell_commands(page, "secateur")]
 ONLY_ON_THE_COMMAND_LINE = {"invalid-recipe", "output-exists"}
-ONLY_ON_THE_WORKER = {"unknown-device", "not-enough-memory"}
+ONLY_ON_THE_WORKER = {"unknown-device"}
 
 
 def paths() -> dict[str, Any]:

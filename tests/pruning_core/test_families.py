@@ -29,6 +29,7 @@ from pruning_core.checkpoint import save as save_checkpoint
 from pruning_core.depth.cuts import consecutive_cuts
 from pruning_core.depth.removal import remove_layers
 from pruning_core.depth.sweep import score_cuts
+from pruning_core.events import CandidateScored, LayerPruned
 from pruning_core.layered_model import LayeredModel, ResidentModel
 from pruning_core.models.layer_mlp import LayerMlp, mlp_of
 from pruning_core.models.registry import (
@@ -42,6 +43,7 @@ from pruning_core.perplexity import mean_loss
 from pruning_core.progress import Meter
 from pruning_core.repair.regression import damp
 from tests.pruning_core.conftest import ON_DEVICE, resident, transformers_loss
+from tests.pruning_core.interruption import Interrupted, Interruption, require_same_files
 from tests.pruning_core.oracles import downdate_one_at_a_time, objective, paper
 from tests.pruning_core.residual_stream import require_attention, require_mlp
 from tests.tiny_models import VARIANTS, make_tiny
@@ -346,10 +348,25 @@ def test_layers_that_are_read_one_at_a_time_give_the_same_files(
     streamed = prune(recipe_of(folder.parent / "dense", method, weights="streamed"), tmp_path / "out")
     assert (resident.memory_plan.weights, streamed.memory_plan.weights) == ("resident", "streamed")
     assert streamed.perplexity_after == resident.perplexity_after
-    names = sorted(file.name for file in folder.iterdir())
-    assert names == sorted(file.name for file in (tmp_path / "out").iterdir())
-    for name in names:
-        assert (tmp_path / "out" / name).read_bytes() == (folder / name).read_bytes(), name
+    require_same_files(tmp_path / "out", folder)
+
+
+# What differs between them is whether layers stay; a heal changes no sizes.
+@pytest.mark.parametrize(
+    ("method", "weights"), [("osscar", "resident"), ("osscar", "streamed"), ("depth", "resident")]
+)
+def test_a_job_that_is_begun_again_in_its_middle_gives_the_same_files(
+    pruned: Pruned, streamed_type: str, method: str, weights: str, tmp_path: Path
+) -> None:
+    folder, undisturbed = pruned(streamed_type, method)
+    recipe = recipe_of(folder.parent / "dense", method, weights=weights)
+    # The second layer that is pruned, or the second candidate that was healed.
+    interruption = Interruption(LayerPruned if method == "osscar" else CandidateScored, 2)
+    with pytest.raises(Interrupted):
+        prune(recipe, tmp_path / "out", work=tmp_path / "work", on_event=interruption)
+    again = prune(recipe, tmp_path / "out", work=tmp_path / "work")
+    assert again.perplexity_after == undisturbed.perplexity_after
+    require_same_files(tmp_path / "out", folder)
 
 
 def test_tied_weights_are_still_tied(pruned: Pruned, model_type: str) -> None:

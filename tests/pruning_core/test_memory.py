@@ -6,14 +6,16 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from pydantic import ByteSize
 
 from pruning_core import memory, parse_recipe, prune
+from pruning_core.budgets import Placement, Solver, Weights
 from pruning_core.errors import NotEnoughMemoryError
 from pruning_core.estimate import estimate
 from pruning_core.events import Event
-from pruning_core.placement import MemoryPlan
+from pruning_core.placement import MemoryPlan, Need, Room, place
 from pruning_core.preflight import Preflight
-from pruning_core.recipe import Recipe
+from pruning_core.recipe import MemoryBudget, Recipe
 
 CPU = torch.device("cpu")
 
@@ -77,7 +79,7 @@ def test_a_job_whose_hidden_states_rest_on_disk_gives_the_same(
 ) -> None:
     in_memory = prune(recipe, tmp_path / "in-memory")
     limit.write_text(f"{estimate(ready).least_device_bytes}\n")
-    on_disk = prune(recipe, tmp_path / "on-disk", scratch=tmp_path)
+    on_disk = prune(recipe, tmp_path / "on-disk", work=tmp_path)
     assert [one.memory_plan.hidden_states for one in (in_memory, on_disk)] == ["device", "disk"]
     assert on_disk.perplexity_after == in_memory.perplexity_after
 
@@ -113,3 +115,47 @@ def test_without_a_limit_the_machine_counts(ready: Preflight, limit: Path, conte
         limit.write_text(content)
     assert memory.plan_memory(ready, CPU, None)[0].hidden_states == "device"
     assert estimate(ready).peak_device_bytes < memory.available_bytes(CPU)
+
+
+NEED = Need(peak=100, resident=80, streamed=60, read_ahead=5, hidden_states=20, solver=40, beside_solver=10)
+
+
+@pytest.mark.parametrize(
+    ("device", "host", "expected"),
+    [
+        (100, 0, ("resident", "device", "device")),
+        (99, 200, ("resident", "host", "device")),
+        # Reading layers again costs less than a solver that is many times as slow.
+        (79, 200, ("streamed", "host", "device")),
+        (60, 24, ("streamed", "disk", "device")),
+        (59, 200, ("resident", "host", "host")),
+        (59, 59, ("resident", "disk", "host")),
+        (49, 200, ("streamed", "host", "host")),
+        (30, 64, ("streamed", "disk", "host")),
+        (29, 200, None),
+        (59, 39, None),
+    ],
+)
+def test_the_solver_leaves_the_device_last(
+    device: int, host: int, expected: tuple[Weights, Placement, Solver] | None
+) -> None:
+    plan = place(NEED, Room(device, host, disk=1000))
+    assert (None if plan is None else (plan.weights, plan.hidden_states, plan.solver)) == expected
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, and there is none here")
+def test_a_layer_that_is_solved_on_the_host_gives_the_same(
+    recipe: Recipe, ready: Preflight, tmp_path: Path
+) -> None:
+    streamed = estimate(ready).streamed_device_bytes
+    assert streamed is not None
+    on_device = prune(recipe, tmp_path / "on-device", device="cuda")
+    on_host = prune(
+        recipe.model_copy(update={"weights": "streamed"}),
+        tmp_path / "on-host",
+        device="cuda",
+        memory_budget=MemoryBudget(device=ByteSize(streamed - 1)),
+    )
+    assert [one.memory_plan.solver for one in (on_device, on_host)] == ["device", "host"]
+    assert on_host.perplexity_after == pytest.approx(on_device.perplexity_after, rel=1e-3)

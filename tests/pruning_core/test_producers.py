@@ -10,6 +10,7 @@ from pruning_core.repair import producers
 from pruning_core.repair.producers import Example, fit_producers
 from tests.pruning_core.conftest import Load
 
+CPU = torch.device("cpu")
 ROLES = MlpRoles(producers=("gate", "up"), activation="act", consumer="down")
 SINGLE = MlpRoles(producers=("up",), activation="act", consumer="down")
 
@@ -55,7 +56,7 @@ def test_producers_that_were_moved_find_back_to_the_outputs(bias: bool, roles: M
     perturb(channels)
     before = (output(channels, unseen) - wanted_unseen).square().sum()
     examples = [Example(*rows) for rows in zip(given.split(300), wanted.split(300), strict=True)]
-    fit_producers(channels, examples, steps=5, refit_damping=1e-6, shift=None)
+    fit_producers(channels, examples, steps=5, refit_damping=1e-6, shift=None, solver=CPU)
     after = (output(channels, unseen) - wanted_unseen).square().sum()
     assert after < 0.2 * before
 
@@ -70,7 +71,7 @@ def test_without_a_nonlinearity_one_step_is_the_least_squares_solution(
     generator = torch.Generator().manual_seed(3)
     given = inputs(400).double()
     wanted = torch.randn(400, 8, generator=generator, dtype=torch.float64) + 1.0
-    fit_producers(channels, [Example(given, wanted)], steps=1, refit_damping=1e-9, shift=None)
+    fit_producers(channels, [Example(given, wanted)], steps=1, refit_damping=1e-9, shift=None, solver=CPU)
     design = torch.cat([given, torch.ones(400, 1)], dim=1) if bias else given
     best = design @ torch.linalg.lstsq(design, wanted).solution
     assert torch.allclose(output(channels, given), best, atol=1e-4)
@@ -82,7 +83,7 @@ def test_what_the_consumers_bias_gives_is_not_asked_of_the_producers() -> None:
     shift = torch.arange(8.0)
     targets = output(channels, given) + shift
     before = channels.read_producers()
-    fit_producers(channels, [Example(given, targets)], steps=1, refit_damping=0.01, shift=shift)
+    fit_producers(channels, [Example(given, targets)], steps=1, refit_damping=0.01, shift=shift, solver=CPU)
     for old, new in zip(before, channels.read_producers(), strict=True):
         assert torch.allclose(old, new, atol=1e-4)
 
@@ -91,7 +92,7 @@ def test_the_consumer_stays_as_it_is() -> None:
     mlp = Mlp(bias=False, act=nn.SiLU())
     channels, before = MlpChannels(mlp, ROLES), mlp.down.weight.clone()
     example = Example(inputs(300), torch.randn(300, 8))
-    fit_producers(channels, [example], steps=2, refit_damping=0.01, shift=None)
+    fit_producers(channels, [example], steps=2, refit_damping=0.01, shift=None, solver=CPU)
     assert mlp.down.weight.equal(before)
 
 
@@ -100,7 +101,7 @@ def test_16_bit_producers_keep_their_dtype() -> None:
     given = inputs(300).bfloat16()
     example = Example(given, torch.randn(300, 8).bfloat16())
     before = channels.read_producers()
-    fit_producers(channels, [example], steps=2, refit_damping=0.01, shift=None)
+    fit_producers(channels, [example], steps=2, refit_damping=0.01, shift=None, solver=CPU)
     for old, new in zip(before, channels.read_producers(), strict=True):
         assert new.dtype == torch.bfloat16
         assert not new.equal(old)

@@ -163,7 +163,7 @@ def test_a_budget_below_the_weights_streams_them(tiny_llama: Path, tmp_path: Pat
         tiny_llama, weights="streamed", memory_budget={"device": sizes.streamed_device_bytes, "host": 1}
     )
     assert estimate(Preflight(parse_recipe(asked), roots=None)).memory_plan == plan
-    result = prune(parse_recipe(asked), tmp_path / "out", scratch=tmp_path)
+    result = prune(parse_recipe(asked), tmp_path / "out", work=tmp_path)
     assert result.memory_plan == plan
     assert sorted(tmp_path.iterdir()) == [tmp_path / "out"]
 

@@ -1,0 +1,102 @@
+"""What an attempt did is there for the next one, and gone with the job."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import Engine
+
+from jobs import store
+from jobs.models import JobEvent
+from jobs.states import State
+from jobs.store import Lease
+from tests.pruning_core.interruption import require_same_files
+from tests.tiny_models import make_tiny_llama
+from tests.worker.conftest import Bench, eventually
+from worker.work_folder import sweep_work_folders, take_work_folder
+
+
+def test_a_job_that_was_handed_back_goes_on_and_gives_the_very_same_checkpoint(
+    bench: Bench, models: Path
+) -> None:
+    many_layers = make_tiny_llama(models / "many-layers", num_hidden_layers=16)
+    undisturbed = bench.submit(many_layers, samples=64)
+    bench.run(undisturbed)
+    job_id = bench.submit(many_layers, samples=64)
+    with bench.running(job_id):
+        eventually(lambda: len(pruned(bench, job_id)) >= 3, seconds=60)
+        bench.stopping.set()
+    (folder,) = bench.at_work()
+    assert folder.name.startswith(str(job_id))
+    interrupted = len(pruned(bench, job_id))
+    bench.stopping.clear()
+    bench.run(job_id)
+    assert bench.job(job_id).state is State.SUCCEEDED
+    events = pruned(bench, job_id)
+    first, second = events[:interrupted], events[interrupted:]
+    assert [event.data["layer"] for event in second] == list(range(len(second)))
+    # The very same events: nobody takes as many seconds twice. The last was perhaps not kept.
+    assert [event.data for event in first[:-1]] == [event.data for event in second[: interrupted - 1]]
+    require_same_weights(bench, job_id, undisturbed)
+    assert bench.at_work() == []
+
+
+def pruned(bench: Bench, job_id: Any) -> list[JobEvent]:
+    return store.events(bench.engine, job_id, ["layer"])
+
+
+def require_same_weights(bench: Bench, *job_ids: Any) -> None:
+    folders = [
+        Path(artifact["location"]) for artifact in (bench.job(one).artifact for one in job_ids) if artifact
+    ]
+    for folder in folders:
+        # They name the job, and tell how long it took.
+        for told in ("manifest.json", "secateur.json", "README.md"):
+            (folder / told).unlink()
+    require_same_files(*folders)
+
+
+def lease(job_id: Any, claim: int) -> Lease:
+    return Lease(job_id, uuid4(), 1, {}, claim)
+
+
+def test_the_last_earlier_claims_folder_is_taken_and_those_before_it_go(tmp_path: Path) -> None:
+    job_id = uuid4()
+    other = take_work_folder(tmp_path, lease(uuid4(), 3))
+    first = take_work_folder(tmp_path, lease(job_id, 9))
+    (first / "old").touch()
+    # As if a machine had died in between.
+    kept = first.rename(tmp_path / f"{job_id}-{1:020d}")
+    second = take_work_folder(tmp_path, lease(uuid4(), 10)).rename(tmp_path / f"{job_id}-{10:020d}")
+    (second / "new").touch()
+    third = take_work_folder(tmp_path, lease(job_id, 100))
+    assert [file.name for file in third.iterdir()] == ["new"]
+    assert sorted(tmp_path.iterdir()) == sorted([other, third])
+    assert not kept.exists()
+
+
+def test_who_is_late_does_not_take_his_successors_folder(tmp_path: Path) -> None:
+    late = lease(uuid4(), 5)
+    theirs = take_work_folder(tmp_path, replace(late, claim=6))
+    ours = take_work_folder(tmp_path, late)
+    assert theirs.exists()
+    assert ours != theirs
+    # It goes with the next one who comes.
+    assert take_work_folder(tmp_path, replace(late, claim=7)).exists()
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_folders_of_jobs_that_ended_elsewhere_go(bench: Bench, tiny_llama: Path, engine: Engine) -> None:
+    root = bench.settings.work_root
+    ended, waiting = bench.submit(tiny_llama), bench.submit(tiny_llama)
+    for job_id in (ended, waiting, uuid4()):
+        take_work_folder(root, lease(job_id, 1))
+    (root / "notes").mkdir()
+    store.request_cancel(engine, ended)
+    sweep_work_folders(engine, root)
+    assert [folder.name for folder in sorted(root.iterdir())] == sorted([f"{waiting}-{1:020d}", "notes"])
+
+
+def test_nothing_is_swept_where_nothing_is(tmp_path: Path, engine: Engine) -> None:
+    sweep_work_folders(engine, tmp_path / "nowhere")
