@@ -43,7 +43,8 @@ def test_the_published_tables_come_out_exactly(row: Row, estimate: Any) -> None:
     assert round(100 * answer["removed_share"], 4) == row.percent
     removed = answer["parameters_before"] - answer["parameters_after"]
     assert answer["removed_share"] == removed / answer["parameters_before"]
-    assert 0 < answer["result_bytes"] <= answer["disk_bytes"] < answer["peak_device_bytes"]
+    assert 0 < 2 * answer["result_bytes"] <= answer["disk_bytes"]
+    assert answer["result_bytes"] < answer["peak_device_bytes"]
 
 
 def test_bytes_follow_the_checkpoints_dtype_and_the_one_asked_for(estimate: Any, refusing_api: Api) -> None:
