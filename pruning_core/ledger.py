@@ -1,14 +1,15 @@
 """What a job has done, in a folder: whoever begins it again goes on from there, to the same last bit.
 
-A job is a row of answers (the perplexity of the dense model, the losses of a round of a search) and one walk that
-changes layer after layer. Answers are given again. Of the walk the changed layers are kept, and, for the last of them,
-what goes on to the next: a page with the hidden states. A page is written whole before it replaces the last one, and
-only layers that a page knows of count.
+A job is a row of answers (the perplexity of the dense model, the losses of a round of a search) and of walks through
+the layers, one of which changes them. Answers are given again. Of a walk there is a page with what goes on from the
+last layer to the next, hidden states; of the one that changes layers these are kept too. A page is written whole before
+it replaces the last one, and only layers that a page knows of count.
 """
 
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,10 +26,16 @@ from pruning_core.tensor_file import TensorFile
 
 Answer = TypeVar("Answer")
 
+CHANGING = "walk"
+"""The walk that changes layers."""
+
+PAGE_EVERY_SECONDS = 30
+"""How much work may be lost of a walk that is quicker from layer to layer than a page is written."""
+
 
 @dataclass(frozen=True)
 class Walk:
-    """How far the walk has come.
+    """How far a walk has come.
 
     Attributes:
         next_layer: the first that was not reached.
@@ -56,15 +63,17 @@ class Ledger:
     """What a job has done.
 
     Attributes:
-        layers: those that its walk changed; None where nothing is kept.
+        layers: those that were changed; None where nothing is kept.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
         """Go on in a folder that is there; None keeps nothing. See `open`."""
         self._folder = folder
+        self._turned = time.monotonic()
         self.layers = None if folder is None else LayerFiles(folder / "layers")
         if self.layers is not None:
-            self.layers.drop_from(self._read_walk().next_layer if self._walk_file.exists() else 0)
+            walk = self._walk(CHANGING)
+            self.layers.drop_from(walk.next_layer if walk is not None else 0)
 
     @classmethod
     def open(cls, folder: Path, conditions: Mapping[str, Any]) -> "Ledger":
@@ -117,21 +126,29 @@ class Ledger:
         self._write(file, {"done": meter.done}, {"losses": losses})
         return losses
 
-    def resume(self, meter: Meter) -> Walk | None:
-        """Tell how far the walk has come; None if it has not begun."""
-        if self._folder is None or not self._walk_file.exists():
-            return None
-        meter.go_on_from(_read(self._walk_file)["done"])
-        return self._read_walk()
+    def resume(self, meter: Meter, name: str = CHANGING) -> Walk | None:
+        """Tell how far a walk has come; None if it has not begun."""
+        walk = self._walk(name)
+        if walk is not None:
+            meter.go_on_from(_read(self._file(name))["done"])
+        return walk
 
-    def commit(self, next_layer: int, told: Any, going_on: Mapping[str, Kept], meter: Meter) -> None:
-        """Keep that the walk has come to `next_layer`; the layers before it that it changed must be in `layers`.
+    def commit(
+        self,
+        next_layer: int,
+        told: Any,
+        going_on: Mapping[str, Kept],
+        meter: Meter,
+        name: str = CHANGING,
+    ) -> None:
+        """Keep that a walk has come to `next_layer`; the layers before it that it changed must be in `layers`.
 
         Args:
             next_layer: the first that was not reached.
             told: what was told on the way, that JSON can hold.
             going_on: the tensors that go on.
             meter: knows how much was done.
+            name: of the walk.
 
         Raises:
             DiskFullError: there is no room.
@@ -139,15 +156,24 @@ class Ledger:
         if self._folder is None:
             return
         tensors = {name: kept.tensor for name, kept in going_on.items()}
-        self._write(self._walk_file, {"next_layer": next_layer, "told": told, "done": meter.done}, tensors)
+        self._write(self._file(name), {"next_layer": next_layer, "told": told, "done": meter.done}, tensors)
+        self._turned = time.monotonic()
 
     @property
-    def _walk_file(self) -> Path:
-        return self._file("walk")
+    def due(self) -> bool:
+        """Whether it is time for another page."""
+        return self._folder is not None and time.monotonic() - self._turned >= PAGE_EVERY_SECONDS
 
-    def _read_walk(self) -> Walk:
-        told = _read(self._walk_file)
-        return Walk(told["next_layer"], told["told"], self._walk_file)
+    def finish(self, name: str) -> None:
+        """Forget a walk that ended, once its answer is kept."""
+        if self._folder is not None:
+            self._file(name).unlink(missing_ok=True)
+
+    def _walk(self, name: str) -> Walk | None:
+        if self._folder is None or not self._file(name).exists():
+            return None
+        told = _read(self._file(name))
+        return Walk(told["next_layer"], told["told"], self._file(name))
 
     def _file(self, name: str) -> Path:
         assert self._folder is not None  # noqa: S101  asked where something is kept

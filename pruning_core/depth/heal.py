@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pruning_core.depth.cuts import Cut
 from pruning_core.events import LayerHealed
 from pruning_core.layered_model import LayeredModel
-from pruning_core.ledger import NO_LEDGER, Ledger, Walk
+from pruning_core.ledger import CHANGING, NO_LEDGER, Ledger, Walk
 from pruning_core.models.attention import AttentionOutput
 from pruning_core.models.layer_mlp import has_described_mlp, mlp_of
 from pruning_core.perplexity import loss_sum, predictions
@@ -112,7 +112,7 @@ def heal(
         shelf: where hidden states rest.
         keep: whether healed layers replace the model's, or are forgotten.
         meter: told of each piece of work.
-        ledger: keeps each healed layer, where these replace the model's.
+        ledger: keeps how far it has come, and each healed layer where these replace the model's.
 
     Returns:
         Mean next-token loss of the healed model on the follower, in nats, and what was healed.
@@ -124,7 +124,8 @@ def heal(
     visitors = Visitors(model, windows, options, shelf, meter)
     followers = embedded(model, follower, shelf)
     first, healed = 0, list[LayerHealed]()
-    walk = ledger.resume(meter)
+    name = CHANGING if keep else name_of_trial(cut)
+    walk = ledger.resume(meter, name)
     if walk is not None:
         first, healed = walk.next_layer, _HEALED.validate_python(walk.told)
         _restore(visitors, followers, walk)
@@ -146,12 +147,17 @@ def heal(
             for stream in followers:
                 stream.advance(layer, index)
             meter.layer(follower.numel())
-        if step is not None and step.healed:
+        if ledger.due or (keep and step is not None and step.healed):
             told = _HEALED.dump_python(healed, mode="json")
-            ledger.commit(index + 1, told, _going_on(visitors, followers), meter)
+            ledger.commit(index + 1, told, _going_on(visitors, followers), meter, name)
     loss = sum(loss_sum(model, stream.hidden, stream.tokens) for stream in followers)
     meter.head(follower.numel())
     return loss / predictions(follower), healed
+
+
+def name_of_trial(cut: Cut) -> str:
+    """What the ledger calls the walk of a heal that is forgotten."""
+    return "walk-without-" + "-".join(map(str, cut))
 
 
 def _going_on(visitors: Visitors, followers: Sequence[RestingStream]) -> dict[str, Kept]:

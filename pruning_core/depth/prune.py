@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from pruning_core.depth.cuts import Cut, consecutive_cuts
-from pruning_core.depth.heal import heal, heal_cost
+from pruning_core.depth.heal import heal, heal_cost, name_of_trial
 from pruning_core.depth.removal import remove_layers
 from pruning_core.depth.search import search_cost, search_cuts
 from pruning_core.depth.sharing import Helpers
@@ -189,18 +189,18 @@ class _Healing:
     def heal(self, candidate: CandidateScored) -> tuple[CandidateScored, list[LayerHealed]]:
         """Give the candidate with its healed perplexity on the search windows, and what was healed."""
         if self._keep:
-            loss, healed = self._heal(candidate.layers, self._ledger)
+            loss, healed = self._heal(candidate.layers)
         else:
-            name = "trial-" + "-".join(map(str, candidate.layers))
             loss, healed = self._ledger.recall(
-                name,
+                "trial-" + "-".join(map(str, candidate.layers)),
                 tuple[float, list[LayerHealed]],
-                lambda: self._heal(candidate.layers, NO_LEDGER),
+                lambda: self._heal(candidate.layers),
                 self._meter,
             )
+            self._ledger.finish(name_of_trial(candidate.layers))
         return dataclasses.replace(candidate, healed=exponentiate(loss)), healed
 
-    def _heal(self, cut: Cut, ledger: Ledger) -> tuple[float, list[LayerHealed]]:
+    def _heal(self, cut: Cut) -> tuple[float, list[LayerHealed]]:
         return heal(
             self._model,
             cut,
@@ -210,7 +210,7 @@ class _Healing:
             shelf=self._shelf,
             keep=self._keep,
             meter=self._meter,
-            ledger=ledger,
+            ledger=self._ledger,
         )
 
     def spare(self, expected: float, candidates: Sequence[CandidateScored]) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 from pruning_core.depth.conditions import Conditions
 from pruning_core.depth.cuts import layer_passes
 from pruning_core.depth.share import Share, share_out
-from pruning_core.depth.sweep import name_of, score_batches, score_cuts, sweep_batch
+from pruning_core.depth.sweep import name_of, name_of_walk, score_batches, score_cuts, sweep_batch
 from pruning_core.layered_model import LayeredModel
 from pruning_core.ledger import NO_LEDGER, Ledger
 from pruning_core.progress import Meter
@@ -77,4 +77,7 @@ def score_round(  # noqa: PLR0917  most are `score_cuts`'s
             scored.append(losses)
         return torch.cat(scored, dim=1)
 
-    return ledger.recall_losses(f"round-{name_of(whole.cuts, whole.of(windows))}", score, meter)
+    part = whole.of(windows)
+    losses = ledger.recall_losses(f"round-{name_of(whole.cuts, part)}", score, meter)
+    ledger.finish(name_of_walk(whole.cuts, part))
+    return losses

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pruning_core import budgets
 from pruning_core.depth.cuts import Cut, before, layer_passes, staying
 from pruning_core.layered_model import LayeredModel, Stream, batch_size
-from pruning_core.ledger import NO_LEDGER, Ledger
+from pruning_core.ledger import NO_LEDGER, Ledger, Walk
 from pruning_core.perplexity import token_losses
 from pruning_core.progress import CostModel, Meter
 from pruning_core.resting import resting_place
@@ -58,7 +58,7 @@ def score_cuts(  # noqa: PLR0917  what, on what, and where it rests
         return score_batches(model, windows, cuts, meter, shelf, ledger)
     # Fewer than fill a batch: streams go together in one, for a layer that is read is worth many rows.
     batch = batch_size(windows.shape[1], model.device)
-    return _score(model, windows, cuts, meter, _Crowd(model, windows, batch, shelf, mixed=True))
+    return _score(model, windows, cuts, meter, _Crowd(model, windows, batch, shelf, mixed=True), ledger)
 
 
 @torch.no_grad()
@@ -93,12 +93,13 @@ def score_batches(  # noqa: PLR0917  the same as `score_cuts`'s
         together = max(1, _windows_in(room, model, windows.shape[1], cuts) // batch) * batch
 
     def score(part: Tensor) -> Tensor:
-        return _score(model, part, cuts, meter, _Crowd(model, part, batch, shelf, mixed=False))
+        crowd = _Crowd(model, part, batch, shelf, mixed=False)
+        return _score(model, part, cuts, meter, crowd, ledger)
 
-    parts = [
-        ledger.recall_losses(f"part-{name_of(cuts, part)}", partial(score, part), meter)
-        for part in windows.split(together)
-    ]
+    parts = []
+    for part in windows.split(together):
+        parts.append(ledger.recall_losses(f"part-{name_of(cuts, part)}", partial(score, part), meter))
+        ledger.finish(name_of_walk(cuts, part))
     return torch.cat(parts, dim=1)
 
 
@@ -119,22 +120,46 @@ def _windows_in(room: int, model: LayeredModel, positions: int, cuts: Sequence[C
     return room // of_one
 
 
-def _score(
-    model: LayeredModel, windows: Tensor, cuts: Sequence[Cut], meter: Meter, crowd: "_Crowd"
+def name_of_walk(cuts: Sequence[Cut], windows: Tensor) -> str:
+    """What the ledger calls their walk through the layers."""
+    return f"walk-{name_of(cuts, windows)}"
+
+
+def _score(  # noqa: PLR0917  the same as `score_cuts`'s
+    model: LayeredModel,
+    windows: Tensor,
+    cuts: Sequence[Cut],
+    meter: Meter,
+    crowd: "_Crowd",
+    ledger: Ledger,
 ) -> Tensor:
     streams: dict[Cut, _Hidden] = {(): crowd.embedded}
-    for index in range(len(model)):
+    first, name = 0, name_of_walk(cuts, windows)
+    walk = ledger.resume(meter, name)
+    if walk is not None:
+        first, streams = walk.next_layer, crowd.restore(walk)
+    for index in range(first, len(model)):
         removing = {(*before(cut, index), index): streams[before(cut, index)] for cut in cuts if index in cut}
         keeping = staying(cuts, index)
         with model.open(index) as layer:
             outputs = crowd.run(layer, index, [streams[removed] for removed in keeping])
         meter.layer(len(keeping) * windows.numel())
         streams = removing | dict(zip(keeping, outputs, strict=True))
+        if ledger.due:
+            ledger.commit(index + 1, list(streams), _going_on(list(streams.values())), meter, name)
     losses = []
     for cut in cuts:
         losses.append(crowd.losses(streams[cut]))
         meter.head(windows.numel())
     return torch.stack(losses)
+
+
+def _going_on(streams: Sequence["_Hidden"]) -> dict[str, Kept]:
+    return {
+        f"{number}.{batch}": kept
+        for number, stream in enumerate(streams)
+        for batch, kept in enumerate(stream)
+    }
 
 
 _Hidden = Sequence[Kept]
@@ -155,6 +180,17 @@ class _Crowd:
         self._tokens = windows.to(model.device).split(batch)
         self._streams_together = max(1, batch // len(windows)) if mixed else 1
         self.embedded: _Hidden = [self._shelf.keep(model.embed(part).hidden) for part in self._tokens]
+
+    def restore(self, walk: Walk) -> dict[Cut, _Hidden]:
+        """Put the streams of a walk where they had come to, by the layers that they have left out."""
+
+        def rest(name: str) -> Kept:
+            return self._shelf.keep(walk.tensor(name).to(self._model.device))
+
+        return {
+            tuple(removed): [rest(f"{number}.{batch}") for batch in range(len(self._tokens))]
+            for number, removed in enumerate(walk.told)
+        }
 
     def run(self, layer: nn.Module, index: int, streams: Sequence[_Hidden]) -> list[_Hidden]:
         """Run each of the streams."""

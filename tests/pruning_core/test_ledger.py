@@ -94,6 +94,34 @@ def test_whenever_it_is_interrupted_the_result_is_the_same(
     assert comparable(events) == comparable(told)
 
 
+@pytest.mark.parametrize(
+    ("name", "opened"),
+    [*[("depth", opened) for opened in range(8, 33, 6)], ("greedy", 11), ("exhaustive", 10)],
+)
+def test_whichever_layer_it_was_at_it_goes_on_from_the_last_page(
+    tiny_llama: Path,
+    tmp_path: Path,
+    undisturbed: Any,
+    name: str,
+    opened: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    expected, result, _ = undisturbed[name]
+    asked, work = recipe(tiny_llama, name), tmp_path / "work"
+    monkeypatch.setattr("pruning_core.ledger.PAGE_EVERY_SECONDS", 0)
+    with counting_layers(most=opened) as before, pytest.raises(Interrupted):
+        prune(asked, tmp_path / "out", work=work)
+    with counting_layers() as behind:
+        again = prune(asked, tmp_path / "out", work=work)
+    with counting_layers() as by_one:
+        prune(asked, tmp_path / "other")
+    require_same_files(tmp_path / "out", expected)
+    assert facts(again) == facts(result)
+    # A step of a heal opens the layer that is healed, and before it those that the dense stream passes.
+    assert before.total() + behind.total() <= by_one.total() + 3
+    assert not list(work.rglob("walk-*"))
+
+
 def facts(result: PruneResult) -> dict[str, Any]:
     facts: dict[str, Any] = result.model_dump(exclude={"seconds", "peak_rss_bytes"})
     return facts
@@ -110,13 +138,16 @@ def comparable(events: list[Event]) -> list[Event]:
 
 
 @contextmanager
-def counting_layers() -> Iterator[Counter[int]]:
+def counting_layers(most: int | None = None) -> Iterator[Counter[int]]:
+    """Count how often each layer is opened; when that is more than `most`, it fails."""
     opened: Counter[int] = Counter()
     lend = ResidentModel.open
 
     @contextmanager
     def counted(model: ResidentModel, index: int) -> Iterator[nn.Module]:
         opened[index] += 1
+        if most is not None and opened.total() > most:
+            raise Interrupted
         with lend(model, index) as layer:
             yield layer
 
