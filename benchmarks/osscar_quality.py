@@ -30,8 +30,7 @@ from benchmarks.results_folder import Folder, arguments
 from pruning_core import parse_recipe, prune
 from pruning_core.recipe import CalibrationText
 
-SAMPLES, SEQUENCE_LENGTH = 64, 1024
-EVERY = 4
+SEQUENCE_LENGTH = 1024
 PAPER = {
     "damping": 0.01,
     "refit_damping": 0.01,
@@ -47,8 +46,9 @@ CONTENDERS: dict[str, dict[str, Any] | None] = {
     "no random tokens": {"vocabulary_share": 0.0},
     "one ridge": {"refit_damping": 0.001},
     "producers as they were": {"producer_steps": 0},
+    "attention refit": {"attention_refit": True},
 }
-"""Options of each side; those behind it are the default less one thing."""
+"""Options of each side; those behind it are the default less one thing, and at last with one thing more."""
 
 MAIN = "quark,paper,secateur"
 
@@ -73,6 +73,8 @@ def main() -> None:
     parser.add_argument(
         "--only", default=MAIN, help="contenders to prune and to measure, of: " + ", ".join(CONTENDERS)
     )
+    parser.add_argument("--samples", type=int, default=64, help="calibration windows")
+    parser.add_argument("--every", type=int, default=4, help="measure one evaluation window in so many")
     parser.add_argument("--prune-only", action="store_true", help="leave the perplexities for later")
     asked = parser.parse_args()
 
@@ -81,15 +83,21 @@ def main() -> None:
     pairs = [_pair(run) for run in asked.runs.split(",")]
     contenders = asked.only.split(",")
     runs = [Run(contender, keep, seed) for keep, seed in pairs for contender in contenders]
+
+    def text(run: Run) -> CalibrationText:
+        return CalibrationText(
+            dataset=asked.calibration, samples=asked.samples, sequence_length=SEQUENCE_LENGTH, seed=run.seed
+        )
+
     for run in runs:
         if folder.read("cost", run.name) is None:
-            folder.write("cost", run.name, _prune(run, folder, asked.calibration, asked.quark_python))
+            folder.write("cost", run.name, _prune(run, folder, text(run), asked.quark_python))
             print(run.name, folder.read("cost", run.name), flush=True)
     if asked.prune_only:
         return
 
     windows = folder.evaluation_windows(asked.evaluation)
-    quarter = range(0, len(windows), EVERY)
+    quarter = range(0, len(windows), asked.every)
     folder.measure("dense", windows, quarter)
     for run in runs:
         folder.measure(run.name, windows, quarter)
@@ -105,7 +113,7 @@ def _pair(run: str) -> tuple[int, int]:
     return int(keep), int(seed)
 
 
-def _prune(run: Run, folder: Folder, calibration: str, quark_python: str) -> dict[str, float]:
+def _prune(run: Run, folder: Folder, calibration: CalibrationText, quark_python: str) -> dict[str, float]:
     options, output = CONTENDERS[run.contender], folder.checkpoint(run.name)
     # What a run left that was stopped while it saved.
     shutil.rmtree(output, ignore_errors=True)
@@ -115,7 +123,7 @@ def _prune(run: Run, folder: Folder, calibration: str, quark_python: str) -> dic
                 _prune_ours, folder.checkpoint("dense"), output, run, calibration, options
             ).result()
     windows = folder.path / f"calibration-{run.seed}.pt"
-    torch.save(folder.calibration_windows(_calibration(calibration, run.seed)), windows)
+    torch.save(folder.calibration_windows(calibration), windows)
     script = Path(__file__).with_name("quark_pruning.py")
     ratio = 1 - run.keep / folder.config("dense")["intermediate_size"]
     command = [quark_python, script, folder.checkpoint("dense"), windows, str(ratio), output]
@@ -125,7 +133,7 @@ def _prune(run: Run, folder: Folder, calibration: str, quark_python: str) -> dic
 
 
 def _prune_ours(
-    dense: Path, output: Path, run: Run, calibration: str, options: dict[str, Any]
+    dense: Path, output: Path, run: Run, calibration: CalibrationText, options: dict[str, Any]
 ) -> dict[str, float]:
     width = json.loads((dense / "config.json").read_text())["intermediate_size"]
     recipe = parse_recipe(
@@ -134,7 +142,7 @@ def _prune_ours(
             "method": "osscar",
             "ratio": 1 - run.keep / width,
             "options": options,
-            "calibration": _calibration(calibration, run.seed).model_dump(),
+            "calibration": calibration.model_dump(),
             # As little as can be asked for: the evaluator measures, on its own clock.
             "evaluation": {"dataset": "builtin", "samples": 1, "sequence_length": 16},
         }
@@ -143,10 +151,6 @@ def _prune_ours(
     if result.plan.intermediate_size_after != run.keep:
         raise SystemExit(f"asked for a width of {run.keep}, got {result.plan.intermediate_size_after}")
     return {"seconds": result.seconds, "peak_rss_bytes": result.peak_rss_bytes}
-
-
-def _calibration(file: str, seed: int) -> CalibrationText:
-    return CalibrationText(dataset=file, samples=SAMPLES, sequence_length=SEQUENCE_LENGTH, seed=seed)
 
 
 def _kept(folder: Folder, name: str) -> list[set[int]]:

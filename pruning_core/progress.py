@@ -45,7 +45,7 @@ class CostModel:
             gram=chosen * channels**2 / layer,
             change=chosen * channels * hidden / layer,
             solve=experts * 2 * 3 * channels**3 / layer,
-            fit=chosen * (11 * channels * hidden + 2.5 * channels**2) / layer,
+            fit=chosen * (11 * channels * hidden + 1.5 * channels**2) / layer,
             fit_tokens=FIT_TOKENS_PER_INPUT * hidden * experts // chosen,
         )
 
