@@ -25,6 +25,9 @@ TERA = 10**12
 RACED = 900 / 3240
 """Of the windows that every candidate would pass a layer with, those that it did: docs/benchmarks.md, removed 3–5."""
 
+EVALUATION_TOKENS = 2**18
+"""Of WikiText-2's test text, about."""
+
 RIDGES = len(REFIT_DAMPINGS) + 1
 PRODUCERS = 2
 
@@ -132,7 +135,7 @@ def _describe(folder: Path, method: str, asked: Any) -> list[str]:
     search = options.search_windows(calibration.samples) if recipe.method == "depth" else 0
     repair = calibration.samples - search
     tokens = (repair + options.vocabulary_windows(repair)) * window
-    measured = 2 * 2**18 * layers
+    measured = 2 * EVALUATION_TOKENS * layers
     hours: dict[str, float] = {"measuring": shape.passing(measured) / speeds.narrow}
     visits = layers if recipe.method == "osscar" else sizes.layers_after
     if recipe.method == "depth":

@@ -20,7 +20,7 @@ def require_fitting_budget(ready: Preflight) -> None:
     """
     room = room_of_budget(ready)
     if room is not None and place(sizes_of(ready).need, room, ready.recipe.weights_asked) is None:
-        raise not_enough_memory(ready, "the device by memory_budget", room)
+        raise not_enough_memory(ready, "the device (memory_budget.device)", room)
 
 
 def not_enough_memory(ready: Preflight, device: str, room: Room) -> NotEnoughMemoryError:
@@ -68,10 +68,9 @@ def _least(needed: Estimate, room: Room, *, streams: bool) -> str:
     if not room.host or not needed.solver_bytes:
         return f"{said}."
     beside = least - needed.solver_bytes + needed.beside_solver_bytes
-    return (
-        f"{said}; solved in the machine's memory, {_mib(beside)} there and {_mib(needed.solver_bytes)} of that, "
-        f"of which {_mib(room.host)} are free."
-    )
+    free = "" if room.host >= ENDLESS else f", of which {_mib(room.host)} are free"
+    there = f"{_mib(beside)} there and {_mib(needed.solver_bytes)} of that{free}"
+    return f"{said}; solved in the machine's memory, {there}."
 
 
 def _mib(size: int) -> str:

@@ -127,7 +127,7 @@ def _carry_out(  # noqa: PLR0917  most are `prune`'s
     ledger = Ledger()
     if kept is not None:
         windows = [calibration.windows, calibration.held_out, evaluation.windows]
-        ledger = Ledger.open(kept, _conditions(ready, device, windows))
+        ledger = Ledger.open(kept, _conditions(ready, device, shelf.solver, windows))
     model = open_model(source, ready.family, recipe.dtype, device, plan.weights, work, ledger.layers)
     dtype = str(model.dtype).removeprefix("torch.")
 
@@ -223,13 +223,16 @@ def _carry_out(  # noqa: PLR0917  most are `prune`'s
     )
 
 
-def _conditions(ready: Preflight, device: torch.device, windows: Sequence[Tensor]) -> dict[str, object]:
+def _conditions(
+    ready: Preflight, device: torch.device, solver: torch.device, windows: Sequence[Tensor]
+) -> dict[str, object]:
     """What the last bit of a result, and of what is kept on the way to it, depends on."""
     return {
         "recipe": ready.recipe.model_dump(mode="json"),
         "weights": fingerprint(ready.source),
         "windows": [hashlib.sha256(each.numpy().tobytes()).hexdigest() for each in windows],
         "arithmetic": arithmetic(device),
+        "solver": arithmetic(solver),
         "versions": installed_versions(),
     }
 

@@ -53,12 +53,13 @@ def run_job(  # noqa: PLR0917  who, what and where
         stopping: set when this worker shuts down; the job then goes back to the queue.
         messages: tells other workers of shares of the job's search.
     """
+    # Before there is a claim that a database which is away could cost.
+    sweep_work_folders(engine, settings.work_root)
     lease = claim(engine, job_id, worker, settings.lease_seconds)
     if lease is None:
         return
     log.info("claimed", job_id=str(job_id), attempt=lease.attempt)
     registry = LocalRegistry(settings.registry_root)
-    sweep_work_folders(engine, settings.work_root)
     work = take_work_folder(settings.work_root, lease)
     try:
         with ChildProcess("worker.child", _assign(lease, settings, work)) as child:

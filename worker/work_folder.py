@@ -1,5 +1,6 @@
 """Where a job's child keeps what it cannot hold in memory, and what it has done: the next attempt here goes on."""
 
+import re
 import shutil
 from pathlib import Path
 from uuid import UUID
@@ -7,6 +8,8 @@ from uuid import UUID
 from sqlalchemy import Engine
 
 from jobs.store import Lease, unfinished
+
+NAME = re.compile(r"(?P<job>[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})-\d+")
 
 
 def take_work_folder(root: Path, lease: Lease) -> Path:
@@ -27,7 +30,8 @@ def take_work_folder(root: Path, lease: Lease) -> Path:
 
 def sweep_work_folders(engine: Engine, root: Path) -> None:
     """Remove the folders of jobs that ended elsewhere, after they had been worked on here."""
-    folders = {folder: UUID(folder.name[: len(str(UUID(int=0)))]) for folder in root.glob("*-*-*-*-*-*")}
+    named = {folder: NAME.fullmatch(folder.name) for folder in root.glob("*")}
+    folders = {folder: UUID(name["job"]) for folder, name in named.items() if name}
     if not folders:
         return
     going_on = unfinished(engine, set(folders.values()))

@@ -76,7 +76,7 @@ def search_cuts(
         return [CandidateScored(tuple(sorted(options.layers)), perplexity=None)]
     if options.score == "block_influence":
         return _rank_by_influence(
-            model, windows, consecutive_cuts(len(model), remove), meter, shelf, on_event
+            model, windows, consecutive_cuts(len(model), remove), meter, shelf, on_event, ledger
         )
 
     def best_first(cuts: Sequence[Cut]) -> list[CandidateScored]:
@@ -92,9 +92,17 @@ def search_cuts(
 
 
 def _rank_by_influence(  # noqa: PLR0917  the same as its caller's
-    model: LayeredModel, windows: Tensor, cuts: Sequence[Cut], meter: Meter, shelf: Shelf, on_event: OnEvent
+    model: LayeredModel,
+    windows: Tensor,
+    cuts: Sequence[Cut],
+    meter: Meter,
+    shelf: Shelf,
+    on_event: OnEvent,
+    ledger: Ledger,
 ) -> list[CandidateScored]:
-    influences = block_influences(model, windows, cuts, meter, shelf)
+    influences = ledger.recall(
+        "influences", list[float], lambda: block_influences(model, windows, cuts, meter, shelf), meter
+    )
     ranked = [
         CandidateScored(cut, perplexity=None, block_influence=influence)
         for influence, cut in sorted(zip(influences, cuts, strict=True))

@@ -35,6 +35,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "osscar": {"ratio": 0.5},
     "depth": {"ratio": 0.25},
     "greedy": {"method": "depth", "ratio": 0.5, "options": {"selection": "greedy", "leaders": 2}},
+    "influence": {"method": "depth", "ratio": 0.5, "options": {"score": "block_influence"}},
     "exhaustive": {"method": "depth", "ratio": 0.5, "options": {"search": "exhaustive", "heal": "boundary"}},
 }
 INTERRUPTIONS = [
@@ -48,6 +49,9 @@ INTERRUPTIONS = [
     ("depth", LayerHealed, 2),
     ("greedy", CandidateScored, 6),
     ("exhaustive", CandidateScored, 4),
+    # Once layers are healed, the search must not look at them.
+    ("influence", LayerHealed, 1),
+    ("exhaustive", LayerHealed, 1),
 ]
 
 

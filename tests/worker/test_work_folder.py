@@ -93,9 +93,12 @@ def test_folders_of_jobs_that_ended_elsewhere_go(bench: Bench, tiny_llama: Path,
     for job_id in (ended, waiting, uuid4()):
         take_work_folder(root, lease(job_id, 1))
     (root / "notes").mkdir()
+    (root / "of-some-body-else-s-own").mkdir()
     store.request_cancel(engine, ended)
     sweep_work_folders(engine, root)
-    assert [folder.name for folder in sorted(root.iterdir())] == sorted([f"{waiting}-{1:020d}", "notes"])
+    assert [folder.name for folder in sorted(root.iterdir())] == sorted(
+        [f"{waiting}-{1:020d}", "notes", "of-some-body-else-s-own"]
+    )
 
 
 def test_nothing_is_swept_where_nothing_is(tmp_path: Path, engine: Engine) -> None:
