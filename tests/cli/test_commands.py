@@ -11,8 +11,11 @@ from typing import Any
 
 import pytest
 import torch
+from click.testing import Result
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
+from cli.main import app
 from tests.estimated_models import CONFIGS, ROWS
 from tests.running_service import Service
 from tests.tiny_models import make_tiny_llama
@@ -32,9 +35,21 @@ def secateur(*arguments: str, code: int = 0, **env: str) -> subprocess.Completed
     return done
 
 
+def invoke(*arguments: str, code: int = 0, **env: str) -> Result:
+    """The same in this process, which has imported torch already."""
+    done = CliRunner().invoke(app, arguments, env={"COLUMNS": "200", **env})
+    assert done.exit_code == code, done.output
+    return done
+
+
 def answer(*arguments: str, **env: str) -> dict[str, Any]:
     parsed: dict[str, Any] = json.loads(secateur(*arguments, "--json", **env).stdout)
     return parsed
+
+
+def parsed(*arguments: str, **env: str) -> dict[str, Any]:
+    answered: dict[str, Any] = json.loads(invoke(*arguments, "--json", **env).stdout)
+    return answered
 
 
 def test_help_starts_without_torch() -> None:
@@ -79,9 +94,9 @@ def test_prune_that_was_killed_goes_on_from_its_work_folder(tmp_path: Path) -> N
             time.sleep(0.01)
         killed.kill()
     assert not (tmp_path / "out" / "config.json").exists()
-    answer(*command)
+    parsed(*command)
     assert list(work.iterdir()) == []
-    answer(*recipe, "--output", str(tmp_path / "undisturbed"))
+    parsed(*recipe, "--output", str(tmp_path / "undisturbed"))
     resumed, undisturbed = (
         (tmp_path / name / "model.safetensors").read_bytes() for name in ("out", "undisturbed")
     )
@@ -90,40 +105,40 @@ def test_prune_that_was_killed_goes_on_from_its_work_folder(tmp_path: Path) -> N
 
 def test_prune_by_depth_names_the_removed_layers(tiny_llama: Path, tmp_path: Path) -> None:
     arguments = ["prune", str(tiny_llama), "--method", "depth", "--ratio", "0.25", "--output", str(tmp_path)]
-    pruned = answer(*arguments, *TEXT, *EVALUATION)
+    pruned = parsed(*arguments, *TEXT, *EVALUATION)
     assert len(pruned["removed_layers"]) == 1
-    refused = secateur(*arguments, *TEXT, *EVALUATION, code=2)
+    refused = invoke(*arguments, *TEXT, *EVALUATION, code=2)
     assert "this folder is not empty" in refused.stderr
 
 
 def test_prune_removes_the_layers_that_are_named(tiny_llama: Path, tmp_path: Path) -> None:
     arguments = ["prune", str(tiny_llama), "--method", "depth", *TEXT, *EVALUATION]
-    pruned = answer(
+    pruned = parsed(
         *arguments, "--remove-layers", "2,0", "--heal", "boundary", "--output", str(tmp_path / "out")
     )
     assert pruned["removed_layers"] == [0, 2]
     assert [layer["layer"] for layer in pruned["healed_layers"]] == [1]
-    refused = secateur(*arguments, "--remove-layers", "0-2", "--output", str(tmp_path / "no"), code=2)
+    refused = invoke(*arguments, "--remove-layers", "0-2", "--output", str(tmp_path / "no"), code=2)
     assert "'0-2' is not a list of layers, such as 12,13,14" in " ".join(refused.stderr.split())
-    refused = secateur(*arguments, "--output", str(tmp_path / "no"), code=2)
+    refused = invoke(*arguments, "--output", str(tmp_path / "no"), code=2)
     assert "Give a ratio, or name the layers in options.layers." in refused.stderr
 
 
 def test_prune_says_that_it_has_no_workers_to_share_with(tiny_llama: Path, tmp_path: Path) -> None:
     arguments = ["prune", str(tiny_llama), "--method", "depth", "--ratio", "0.25", "--output", str(tmp_path)]
-    refused = secateur(*arguments, "--parallelism", "2", *TEXT, *EVALUATION, code=2)
+    refused = invoke(*arguments, "--parallelism", "2", *TEXT, *EVALUATION, code=2)
     assert refused.stderr.startswith("error: options.parallelism = 2: this command prunes in one process")
 
 
 def test_what_cannot_work_is_one_sentence_and_exit_code_2(tiny_llama: Path, tmp_path: Path) -> None:
     output = str(tmp_path / "out")
     arguments = ["prune", str(tiny_llama), "--method", "osscar", "--output", output, *TEXT, *EVALUATION]
-    refused = secateur(*arguments, "--ratio", "0.01", code=2)
+    refused = invoke(*arguments, "--ratio", "0.01", code=2)
     assert refused.stderr.startswith("error: ratio = 0.01:")
     assert "Traceback" not in refused.stderr
-    refused = secateur(*arguments, "--ratio", "1.5", code=2)
+    refused = invoke(*arguments, "--ratio", "1.5", code=2)
     assert "ratio" in refused.stderr
-    refused = secateur("evaluate", str(tmp_path), "--text", "builtin", code=2)
+    refused = invoke("evaluate", str(tmp_path), "--text", "builtin", code=2)
     assert "config.json" in refused.stderr
 
 
@@ -140,7 +155,7 @@ def test_estimate_needs_a_config_and_nothing_else(
     tmp_path: Path, model: str, arguments: list[str], share: float
 ) -> None:
     (tmp_path / "config.json").write_text(json.dumps(CONFIGS[model]))
-    estimate = answer("estimate", str(tmp_path), *arguments)
+    estimate = parsed("estimate", str(tmp_path), *arguments)
     assert estimate["parameters_before"] == next(row.parameters for row in ROWS if row.model == model)
     assert estimate["removed_share"] == pytest.approx(share, abs=1e-6)
     assert estimate.keys() >= {
@@ -148,7 +163,7 @@ def test_estimate_needs_a_config_and_nothing_else(
         *("intermediate_size_before", "intermediate_size_after", "layers_before", "layers_after"),
         *("result_bytes", "peak_device_bytes", "disk_bytes"),
     }
-    assert "removed_share" in secateur("estimate", str(tmp_path), *arguments).stdout
+    assert "removed_share" in invoke("estimate", str(tmp_path), *arguments).stdout
 
 
 def test_without_a_service_the_way_to_one_is_said(tmp_path: Path) -> None:
@@ -201,6 +216,6 @@ def test_pickled_weights_are_evaluated_only_where_that_is_allowed(tiny_llama: Pa
     torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
     command = ["evaluate", str(folder), "--text", "builtin", "--sequence-length", "64", "--samples", "2"]
-    assert "SECATEUR_ALLOW_PICKLE" in secateur(*command, code=2).stderr
-    allowed = answer(*command, "--allow-pickle")["perplexity"]
-    assert allowed == answer(*command, SECATEUR_ALLOW_PICKLE="1")["perplexity"]
+    assert "SECATEUR_ALLOW_PICKLE" in invoke(*command, code=2).stderr
+    allowed = parsed(*command, "--allow-pickle")["perplexity"]
+    assert allowed == parsed(*command, SECATEUR_ALLOW_PICKLE="1")["perplexity"]

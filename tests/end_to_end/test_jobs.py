@@ -44,7 +44,7 @@ def test_a_running_job_is_cancelled(service: Service, slow_llama: Path) -> None:
 
 
 def test_a_job_whose_worker_is_killed_is_run_again_to_its_end(service: Service, slow_llama: Path) -> None:
-    job_id = service.submit(**body(slow_llama, "osscar", samples=60))["id"]
+    job_id = service.submit(**body(slow_llama, "osscar", samples=24))["id"]
     service.wait(job_id, lambda job: job["stage"] == "pruning")
     service.worker().kill()
     job = service.finish(job_id)

@@ -70,8 +70,7 @@ def test_osscar_beats_the_largest_channels_on_a_real_layer(
     assert paper(gram, weight, keep=1152, damping=0.01).refit.error < 0.1
 
 
-@pytest.mark.parametrize("index", [0, 29])
-@pytest.mark.parametrize("damping", [1e-2, 1e-6])
+@pytest.mark.parametrize(("index", "damping"), [(0, 1e-6), (29, 1e-2)])
 def test_on_a_real_gram_matrix_it_keeps_what_naive_downdates_in_float64_keep(
     smollm2: ResidentModel, windows: torch.Tensor, index: int, damping: float
 ) -> None:
@@ -105,7 +104,7 @@ def test_a_gguf_file_becomes_a_checkpoint_that_loads(gguf: Path, tmp_path: Path)
         {
             "model": str(gguf),
             "method": "depth",
-            "ratio": 0.9,
+            "options": {"layers": list(range(1, 28)), "heal": "boundary", "producer_steps": 0},
             "calibration": {"dataset": "builtin", "samples": 4, "sequence_length": 64},
             "evaluation": {"dataset": "builtin", "samples": 1, "sequence_length": 64},
         }

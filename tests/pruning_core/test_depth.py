@@ -37,7 +37,7 @@ def prune(
         options=options,
         shelf=ON_DEVICE,
         costs=COSTS,
-        meter=meter or Meter(COSTS, math.inf, ignore),
+        meter=meter or Meter(COSTS, 1e12, ignore),
         on_event=on_event,
     )
 

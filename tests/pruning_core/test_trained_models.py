@@ -16,7 +16,7 @@ from pruning_core.text_source import find_text
 from tests.pruning_core.conftest import resident, transformers_loss
 from tests.trained_models import train_tiny
 
-STEPS = {"opt": 300, "phi3": 250, "cohere": 250, "mixtral": 200}
+STEPS = {"opt": 200, "phi3": 150, "cohere": 150, "mixtral": 100}
 KEEP = 128
 MEASURED = {"dataset": "builtin", "samples": 16, "sequence_length": 64}
 
