@@ -7,8 +7,9 @@ from pathlib import Path
 from fastapi import FastAPI, Request, Response
 from fastapi.staticfiles import StaticFiles
 
-from api import problems
+from api import authentication, problems
 from api.body_limit import BodyLimit
+from api.request_rates import RequestRates
 from api.routes import dashboard, estimates, health, jobs, results
 from jobs.database import connect
 from jobs.queue import WakeUps, make_celery
@@ -30,11 +31,10 @@ def create_app(settings: Settings) -> FastAPI:
     problems.install(app)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.middleware("http")(_restrict_pages)
-    for module in (jobs, estimates, results, health, dashboard):
-        app.include_router(
-            module.router,
-            responses=problems.responses(problems.InternalError, problems.DatabaseUnreachableError),
-        )
+    failures = [problems.InternalError, problems.DatabaseUnreachableError]
+    app.include_router(health.router, responses=problems.responses(*failures))
+    for module in (jobs, estimates, results, dashboard):
+        app.include_router(module.router, responses=problems.responses(*failures, *authentication.REFUSALS))
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
     return app
 
@@ -43,6 +43,7 @@ def create_app(settings: Settings) -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
     app.state.engine = connect(settings)
+    app.state.rates = RequestRates()
     celery = make_celery(settings)
     # By default a broker that is down is tried for six seconds, which the one who posted would have to wait.
     celery.conf.broker_transport_options["max_retries"] = 0

@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, ClassVar
 
@@ -52,10 +52,13 @@ class ProblemError(Exception):
     title: ClassVar[str]
     status: ClassVar[HTTPStatus]
 
-    def __init__(self, detail: str, errors: Sequence[Problem] = ()) -> None:
+    def __init__(
+        self, detail: str, errors: Sequence[Problem] = (), headers: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(detail)
         self.detail = detail
         self.errors = list(errors)
+        self.headers = headers
 
     def body(self) -> Problem:
         return problem(self.slug, self.title, self.status, self.detail, errors=self.errors)
@@ -83,6 +86,30 @@ class NotJsonError(ProblemError):
     slug = "not-json"
     title = "The body is not declared to be JSON"
     status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+
+
+class UnauthorizedError(ProblemError):
+    slug = "unauthorized"
+    title = "An API key is needed"
+    status = HTTPStatus.UNAUTHORIZED
+
+
+class ForbiddenError(ProblemError):
+    slug = "forbidden"
+    title = "This API key may not do that"
+    status = HTTPStatus.FORBIDDEN
+
+
+class TooManyRequestsError(ProblemError):
+    slug = "too-many-requests"
+    title = "Too many requests"
+    status = HTTPStatus.TOO_MANY_REQUESTS
+
+
+class TooManyQueuedJobsError(ProblemError):
+    slug = "too-many-queued-jobs"
+    title = "Too many jobs of this API key wait"
+    status = HTTPStatus.TOO_MANY_REQUESTS
 
 
 class JobNotFoundError(ProblemError):
@@ -189,7 +216,7 @@ def install(app: FastAPI) -> None:
 
 def _answer_problem(_request: Request, error: Exception) -> Response:
     assert isinstance(error, ProblemError)  # noqa: S101  Starlette calls the handler it was given for this class
-    return _respond(error.body())
+    return _respond(error.body(), error.headers)
 
 
 def _answer_recipe(_request: Request, error: Exception) -> Response:

@@ -94,6 +94,7 @@ class JobSummary(BaseModel):
     progress: float
     eta_seconds: int | None
     attempt: int
+    submitted_by: str
     cancel_requested: bool
     created_at: datetime
     started_at: datetime | None
@@ -225,6 +226,7 @@ def _fields(job: Job) -> dict[str, Any]:
         "progress": job.progress,
         "eta_seconds": job.eta_seconds,
         "attempt": job.attempt,
+        "submitted_by": job.submitted_by,
         "cancel_requested": job.cancel_requested_at is not None,
         "created_at": job.created_at,
         "started_at": job.started_at,

@@ -1,5 +1,6 @@
 """The service as the commands see it."""
 
+import os
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,6 +12,8 @@ from cli.embedded.announcement import Announcement
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 TIMEOUT_SECONDS = 30
+KEY_VARIABLE = "SECATEUR_API_KEY"
+"""Not an option: the arguments of a command can be read by every user of a machine."""
 
 
 class Client:
@@ -18,7 +21,12 @@ class Client:
 
     def __init__(self, url: str | None, data_dir: Path | None) -> None:
         self.url = url or _announced(data_dir or user_data_path("secateur")) or DEFAULT_URL
-        self._http = httpx.Client(base_url=self.url, timeout=TIMEOUT_SECONDS)
+        key = os.environ.get(KEY_VARIABLE)
+        self._http = httpx.Client(
+            base_url=self.url,
+            timeout=TIMEOUT_SECONDS,
+            headers={"Authorization": f"Bearer {key}"} if key else None,
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -40,6 +48,8 @@ class Client:
             refuse(
                 f"no service answers at {self.url} ({error}). Start one with `secateur up`, or name it by --url."
             )
+        if response.status_code == httpx.codes.UNAUTHORIZED:
+            refuse(f"{self.url} wants an API key, or another one. Put one that it knows into {KEY_VARIABLE}.")
         if response.headers.get("content-type", "").startswith("application/problem+json"):
             refuse_problem(response.json())
         if response.is_error:

@@ -126,3 +126,22 @@ def report(job: dict[str, Any]) -> Table:
     table.add_row("checkpoint", Text(artifact["location"]))
     table.add_row("size", f"{artifact['bytes'] / 1e6:,.1f} MB in {len(artifact['files'])} files")
     return table
+
+
+def keys_table(keys: list[dict[str, Any]]) -> Table:
+    """API keys, as `secateur keys list` shows them."""
+    table = Table(
+        "name", "begins with", "may", "queued jobs", "requests a minute", "last used", "revoked", box=None
+    )
+    for key in keys:
+        table.add_row(
+            key["name"],
+            key["prefix"] + "…",
+            ", ".join(key["scopes"]),
+            str(key["max_queued_jobs"]),
+            str(key["requests_per_minute"]),
+            key["last_used_at"] or "never",
+            key["revoked_at"] or "",
+            style="dim" if key["revoked_at"] else "",
+        )
+    return table

@@ -1,4 +1,4 @@
-"""The job record, its events and the shares of its search, as Postgres holds them.
+"""The job record, its events, the shares of its search and the keys of those who submit, as Postgres holds them.
 
 What a job may look like in each state is a CHECK here, so that a bug in the store is an error and never a
 row that lies. `migrations/` repeats this schema as history; a test holds the two equal.
@@ -22,14 +22,16 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     Text,
+    UniqueConstraint,
     event,
     func,
     text,
     true,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from jobs.api_keys import KEY_NAME, NO_KEY, Scope
 from jobs.states import Stage, State
 
 # An index entry has to fit a third of an 8 KiB page, and these texts are indexed.
@@ -42,6 +44,7 @@ class Base(DeclarativeBase):
         naming_convention={
             "pk": "pk_%(table_name)s",
             "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
             "ck": "ck_%(table_name)s_%(constraint_name)s",
         }
     )
@@ -49,6 +52,7 @@ class Base(DeclarativeBase):
         datetime: DateTime(timezone=True),
         dict[str, Any]: JSONB(none_as_null=True),
         float: Double(),
+        list[str]: ARRAY(Text()),
         str: Text(),
         bytes: LargeBinary(),
     }
@@ -170,6 +174,7 @@ class Job(Base):
             postgresql_where=text("idempotency_key IS NOT NULL"),
         ),
         Index("ix_jobs_queue", "created_at", "id", postgresql_where=text("state = 'queued'")),
+        Index("ix_jobs_queued_by", "submitted_by", postgresql_where=text("state = 'queued'")),
         Index("ix_jobs_lease_expires_at", "lease_expires_at", postgresql_where=text("state = 'running'")),
         # Pages run from the newest job to the oldest: Postgres reads these backwards.
         Index("ix_jobs_page", "created_at", "id"),
@@ -220,6 +225,33 @@ class JobShare(Base):
         CheckConstraint("round >= 0 AND share >= 0", name="numbers"),
         CheckConstraint("jsonb_typeof(work) = 'object'", name="work"),
         CheckConstraint("losses IS NULL OR (worker IS NOT NULL AND NOT open)", name="losses"),
+    )
+
+
+class ApiKey(Base):
+    """Who may do what. Never deleted: jobs name the key that submitted them."""
+
+    __tablename__ = "api_keys"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    prefix: Mapped[str]
+    digest: Mapped[str]
+    scopes: Mapped[list[str]]
+    max_queued_jobs: Mapped[int]
+    requests_per_minute: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    last_used_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        CheckConstraint(f"name ~ '{KEY_NAME}' AND name <> '{NO_KEY}'", name="name"),
+        CheckConstraint("digest ~ '^[0-9a-f]{64}$'", name="digest"),
+        CheckConstraint(
+            "cardinality(scopes) > 0 AND scopes <@ ARRAY[" + ", ".join(f"'{scope}'" for scope in Scope) + "]",
+            name="scopes",
+        ),
+        CheckConstraint("max_queued_jobs > 0 AND requests_per_minute > 0", name="quotas"),
+        UniqueConstraint("digest"),
     )
 
 

@@ -67,6 +67,10 @@ class Settings(BaseSettings):
         description="How long a worker waits for a share of its search, beyond twice what its own took",
     )
     max_attempts: int = Field(default=3, ge=1, description="A job whose worker died this often has failed")
+    require_api_keys: bool = Field(
+        default=True,
+        description="Whether every request needs an API key; without, whoever reaches the API may do everything",
+    )
     max_body_bytes: int = Field(default=65536, gt=0, description="The largest request body the API reads")
 
     @field_validator("local_roots", mode="before")

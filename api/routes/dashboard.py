@@ -6,13 +6,14 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 from fastapi.templating import Jinja2Templates
 
+from api.authentication import READ
 from api.dependencies import After, Database
 from api.problems import InvalidRequestError, responses
 from api.schemas import JobSummary
 from jobs import store
 from pruning_core.depth.cuts import name_layers
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, dependencies=[READ])
 templates = Jinja2Templates(directory=Path(__file__).parent.parent / "templates")
 
 PAGE_SIZE = 50

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body
 
+from api.authentication import SUBMIT
 from api.dependencies import ServiceSettings
 from api.examples import JOB_REQUESTS
 from api.problems import (
@@ -18,7 +19,7 @@ from api.schemas import JobRequest
 from pruning_core.estimate import Estimate, estimate
 from pruning_core.preflight import Preflight
 
-router = APIRouter(prefix="/estimates", tags=["estimates"])
+router = APIRouter(prefix="/estimates", tags=["estimates"], dependencies=[SUBMIT])
 
 
 @router.post(

@@ -4,18 +4,21 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Header, Query, Response, status
 
+from api.authentication import READ, Submitter
 from api.dependencies import After, Database, JobId, Limit, ServiceSettings, Wake
 from api.examples import JOB_REQUESTS
 from api.problems import (
     RECIPE_ERRORS,
     BodyTooLargeError,
     DestinationNotWritableError,
+    ForbiddenError,
     IdempotencyKeyReusedError,
     InvalidRequestError,
     JobFinishedError,
     JobNotFoundError,
     MalformedJsonError,
     NotJsonError,
+    TooManyQueuedJobsError,
     responses,
 )
 from api.schemas import JobPage, JobRequest, JobSummary, JobView
@@ -32,6 +35,8 @@ from registry.local import LocalRegistry, NotWritableError
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
+QUEUE_RETRY_SECONDS = 60
+
 
 @router.post(
     "",
@@ -47,12 +52,14 @@ router = APIRouter(prefix="/jobs", tags=["jobs"])
             *RECIPE_ERRORS,
             NotEnoughMemoryError,
             DestinationNotWritableError,
+            TooManyQueuedJobsError,
         ),
     },
 )
 def submit_job(
     request: Annotated[JobRequest, Body(openapi_examples=JOB_REQUESTS)],
     response: Response,
+    caller: Submitter,
     settings: ServiceSettings,
     database: Database,
     wake: Wake,
@@ -67,7 +74,7 @@ def submit_job(
     """
     sent = request.model_dump(mode="json")
     try:
-        submission = _submitted_before(database, sent, idempotency_key)
+        submission = _submitted_before(database, sent, idempotency_key, caller.name)
         if submission is None:
             accepted = _accept(request, settings)
             submission = store.submit(
@@ -79,10 +86,18 @@ def submit_job(
                 ratio=accepted["ratio"],
                 dataset=request.evaluation.dataset,
                 idempotency_key=idempotency_key,
+                submitted_by=caller.name,
+                max_queued_jobs=caller.max_queued_jobs,
                 max_attempts=settings.max_attempts,
             )
     except store.IdempotencyConflict as error:
         raise _key_reused(error) from error
+    except store.QueueQuotaReached as error:
+        raise TooManyQueuedJobsError(
+            f"{caller.name} has {error.limit} jobs queued, which is as many as it may have. "
+            "Wait until one of them starts, or cancel one.",
+            headers={"Retry-After": str(QUEUE_RETRY_SECONDS)},
+        ) from error
     job = submission.job
     if submission.created and wake.publish(job.id):
         store.mark_woken(database, job.id)
@@ -92,7 +107,7 @@ def submit_job(
     return JobSummary.of(job)
 
 
-@router.get("", responses=responses(InvalidRequestError))
+@router.get("", responses=responses(InvalidRequestError), dependencies=[READ])
 def list_jobs(
     database: Database,
     after: After,
@@ -108,7 +123,7 @@ def list_jobs(
     )
 
 
-@router.get("/{job_id}", responses=responses(JobNotFoundError, InvalidRequestError))
+@router.get("/{job_id}", responses=responses(JobNotFoundError, InvalidRequestError), dependencies=[READ])
 def get_job(job_id: JobId, database: Database) -> JobView:
     """Read one job: state, stage, progress, and every perplexity measured so far."""
     job = store.get(database, job_id)
@@ -122,10 +137,18 @@ def get_job(job_id: JobId, database: Database) -> JobView:
     status_code=status.HTTP_202_ACCEPTED,
     responses=responses(JobNotFoundError, JobFinishedError, InvalidRequestError),
 )
-def cancel_job(job_id: JobId, database: Database) -> JobSummary:
-    """Cancel a job: a queued one at once, a running one within seconds. Asking twice changes nothing."""
+def cancel_job(job_id: JobId, caller: Submitter, database: Database) -> JobSummary:
+    """Cancel a job: a queued one at once, a running one within seconds. Asking twice changes nothing.
+
+    Whose key is not for `admin` cancels what was submitted with it.
+    """
     try:
-        job = store.request_cancel(database, job_id)
+        job = store.request_cancel(database, job_id, submitted_by=caller.confined_to)
+    except store.NotTheirs as error:
+        raise ForbiddenError(
+            f"Job {job_id} was submitted by {error.job.submitted_by}. Cancel it with that key, or with one that has "
+            "the scope admin."
+        ) from error
     except store.AlreadyFinished as error:
         raise JobFinishedError(
             f"Job {job_id} is {error.job.state} and stays so. There is nothing to cancel."
@@ -135,8 +158,12 @@ def cancel_job(job_id: JobId, database: Database) -> JobSummary:
     return JobSummary.of(job)
 
 
-def _submitted_before(database: Database, sent: dict[str, Any], key: str | None) -> store.Submission | None:
-    job = store.find_submitted(database, sent, idempotency_key=key) if key else None
+def _submitted_before(
+    database: Database, sent: dict[str, Any], key: str | None, submitted_by: str
+) -> store.Submission | None:
+    job = (
+        store.find_submitted(database, sent, idempotency_key=key, submitted_by=submitted_by) if key else None
+    )
     return store.Submission(job, created=False) if job else None
 
 

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response
 from starlette.datastructures import URL
 
+from api.authentication import READ
 from api.dependencies import After, Database, Limit
 from api.problems import InvalidRequestError, responses
 from api.schemas import Result, ResultPage
@@ -17,7 +18,7 @@ from jobs import store
 from jobs.states import State
 from pruning_core.recipe import Name
 
-router = APIRouter(prefix="/results", tags=["results"])
+router = APIRouter(prefix="/results", tags=["results"], dependencies=[READ])
 
 CSV_TYPE = "text/csv"
 

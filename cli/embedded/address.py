@@ -1,5 +1,6 @@
 import errno
 import socket
+from ipaddress import ip_address
 
 from cli.embedded.errors import AddressError
 
@@ -33,6 +34,14 @@ def url_of(host: str, port: int) -> str:
     """Return the URL under which this machine itself reaches the API."""
     reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - read, not bound
     return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether an address can be reached from this machine alone."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _bind(host: str, port: int) -> int | None:

@@ -9,10 +9,14 @@ from typing import Self
 
 @dataclass(frozen=True)
 class Announcement:
-    """Where the API listens, and the process of `secateur up` behind it."""
+    """Where the API listens, and the process of `secateur up` behind it.
+
+    `database_url` is that of the embedded Postgres, which has no password; None if another is used.
+    """
 
     url: str
     pid: int
+    database_url: str | None = None
 
     def write(self, data_dir: Path) -> None:
         """Announce the service; a reader sees all of it or nothing."""

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+from pydantic import TypeAdapter
 
-from cli.embedded.address import DEFAULT_PORT, choose_port, url_of
+from cli.embedded.address import DEFAULT_PORT, choose_port, is_loopback, url_of
 from cli.embedded.announcement import Announcement
 from cli.embedded.errors import EmbeddedStackError
 from cli.embedded.lock import FolderLock
@@ -22,6 +23,7 @@ from cli.embedded.signals import StopRequested, StopSignals
 from cli.embedded.valkey import EmbeddedValkey
 from cli.embedded.waiting import wait_until
 
+KEYS_VARIABLE = "SECATEUR_REQUIRE_API_KEYS"
 _READY_SECONDS = 120.0  # the first import of everything, on a slow disk
 
 # A worker that is told to stop writes a checkpoint and gives its job back.
@@ -125,6 +127,8 @@ def run(
             if up.port is None and port != DEFAULT_PORT:
                 log.say(f"Port {DEFAULT_PORT} is taken by another program; using {port}.")
 
+            keys = os.environ.get(KEYS_VARIABLE) or str(not is_loopback(up.host))
+
             def url_or(name: str, server: EmbeddedServer) -> str:
                 return os.environ.get(name) or _start_server(server, supervisor, watch)
 
@@ -138,6 +142,7 @@ def run(
                 "DATABASE_URL": database_url,
                 "REDIS_URL": redis_url,
                 "SECATEUR_DATA_DIR": str(data_dir),
+                KEYS_VARIABLE: keys,
                 "SECATEUR_LOCAL_ROOTS": local_roots,
                 "PYTHONUNBUFFERED": "1",
             }
@@ -149,11 +154,14 @@ def run(
 
             url = url_of(up.host, port)
             _wait_for_api(url, watch)
-            with _announced(Announcement(url, os.getpid()), data_dir):
+            embedded = None if os.environ.get("DATABASE_URL") else database_url
+            with _announced(Announcement(url, os.getpid(), embedded), data_dir):
                 log.say("")
                 log.say(f"Ready. Dashboard and API: {url}")
                 log.say(f"       Data folder:       {data_dir}")
                 log.say(f"       Log:               {log.path}")
+                if TypeAdapter(bool).validate_python(keys):
+                    log.say("       API keys:          secateur keys create NAME")
                 log.say("       Stop it all:       Ctrl-C")
                 log.say("")
                 while True:

@@ -1,6 +1,7 @@
 """The only SQL of the project: one short transaction per function, one owner per state transition."""
 
-from jobs.store.cancelling import AlreadyFinished, request_cancel
+from jobs.store.api_keys import NameTaken, NewKey, create_key, list_keys, revoke_key, use_key
+from jobs.store.cancelling import AlreadyFinished, NotTheirs, request_cancel
 from jobs.store.cursors import Cursor, InvalidCursor
 from jobs.store.fencing import Lease, LeaseLost
 from jobs.store.finishing import cancelled, fail, succeed
@@ -22,7 +23,14 @@ from jobs.store.sharing import (
     take_share,
     wants_share,
 )
-from jobs.store.submitting import IdempotencyConflict, Submission, find_submitted, mark_woken, submit
+from jobs.store.submitting import (
+    IdempotencyConflict,
+    QueueQuotaReached,
+    Submission,
+    find_submitted,
+    mark_woken,
+    submit,
+)
 
 __all__ = [
     "AlreadyFinished",
@@ -32,7 +40,11 @@ __all__ = [
     "InvalidCursor",
     "Lease",
     "LeaseLost",
+    "NameTaken",
+    "NewKey",
+    "NotTheirs",
     "Page",
+    "QueueQuotaReached",
     "Reconciliation",
     "Renewal",
     "Round",
@@ -44,6 +56,7 @@ __all__ = [
     "claim",
     "close_round",
     "collect_round",
+    "create_key",
     "events",
     "fail",
     "find_submitted",
@@ -51,6 +64,7 @@ __all__ = [
     "give_losses",
     "hand_back",
     "list_jobs",
+    "list_keys",
     "mark_woken",
     "offer_round",
     "ping",
@@ -58,10 +72,12 @@ __all__ = [
     "record",
     "renew",
     "request_cancel",
+    "revoke_key",
     "share_standings",
     "submit",
     "succeed",
     "take_share",
     "unfinished",
+    "use_key",
     "wants_share",
 ]

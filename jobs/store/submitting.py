@@ -8,9 +8,11 @@ from uuid import UUID
 
 from sqlalchemy import Engine, Select, func, select, update
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
 
+from jobs.api_keys import NO_KEY
 from jobs.database import transaction
-from jobs.models import Job
+from jobs.models import ApiKey, Job
 from jobs.states import State
 
 
@@ -30,6 +32,14 @@ class IdempotencyConflict(Exception):  # noqa: N818 - says what happened
         self.job = job
 
 
+class QueueQuotaReached(Exception):  # noqa: N818 - says what happened
+    """As many jobs of this submitter wait as may."""
+
+    def __init__(self, submitted_by: str, limit: int) -> None:
+        super().__init__(f"{submitted_by} has {limit} jobs queued")
+        self.limit = limit
+
+
 def submit(
     engine: Engine,
     request: dict[str, Any],
@@ -40,7 +50,8 @@ def submit(
     ratio: float,
     dataset: str,
     idempotency_key: str | None = None,
-    submitted_by: str = "anonymous",
+    submitted_by: str = NO_KEY,
+    max_queued_jobs: int | None = None,
     max_attempts: int = 3,
 ) -> Submission:
     """Queue a job, or find the one that the same key and request queued before.
@@ -54,11 +65,13 @@ def submit(
         ratio: What the request asks to remove.
         dataset: The text that perplexity is measured on.
         idempotency_key: Unique per submitter; a repeated post with it creates nothing.
-        submitted_by: Whose key it is.
+        submitted_by: The name of an API key.
+        max_queued_jobs: How many jobs of this key may wait at a time; None is any number.
         max_attempts: How many lost workers make the job a failure.
 
     Raises:
         IdempotencyConflict: The key was used before with another request.
+        QueueQuotaReached: Too many jobs wait already; nothing was queued.
     """
     digest = _digest(request if sent is None else sent)
     creation = (
@@ -85,14 +98,18 @@ def submit(
         .returning(Job)
     )
     with transaction(engine) as session:
+        if max_queued_jobs is not None:
+            _take_turns(session, submitted_by)
         if created := session.scalars(creation).one_or_none():
+            if max_queued_jobs is not None and _count_queued(session, submitted_by) > max_queued_jobs:
+                raise QueueQuotaReached(submitted_by, max_queued_jobs)
             return Submission(created, created=True)
         job = session.scalars(_first_use(idempotency_key, submitted_by)).one()
     return Submission(_same(job, digest), created=False)
 
 
 def find_submitted(
-    engine: Engine, sent: dict[str, Any], *, idempotency_key: str, submitted_by: str = "anonymous"
+    engine: Engine, sent: dict[str, Any], *, idempotency_key: str, submitted_by: str = NO_KEY
 ) -> Job | None:
     """Find the job that the same key and request queued before, without queueing one.
 
@@ -121,6 +138,16 @@ def mark_woken(engine: Engine, job_id: UUID) -> None:
 
 def _first_use(idempotency_key: str | None, submitted_by: str) -> Select[Job]:
     return select(Job).where(Job.submitted_by == submitted_by, Job.idempotency_key == idempotency_key)
+
+
+def _take_turns(session: Session, submitted_by: str) -> None:
+    """Wait for who submits by the same key: two that count at once would both find room for one."""
+    session.execute(select(ApiKey.name).where(ApiKey.name == submitted_by).with_for_update())
+
+
+def _count_queued(session: Session, submitted_by: str) -> int:
+    queued = select(func.count()).where(Job.state == State.QUEUED, Job.submitted_by == submitted_by)
+    return session.execute(queued).scalar_one()
 
 
 def _same(job: Job, digest: str) -> Job:

@@ -127,6 +127,7 @@ def settings(database_url: str, broker_url: str, roots: tuple[Path, ...], tmp_pa
         redis_url=broker_url,
         data_dir=tmp_path / "data",
         local_roots=roots,
+        require_api_keys=False,
     )
 
 
@@ -154,6 +155,7 @@ def module_settings(
             redis_url=broker_url,
             data_dir=tmp_path_factory.mktemp("data"),
             local_roots=roots,
+            require_api_keys=False,
         )
 
 

@@ -39,13 +39,19 @@ def leave_alone(url: str) -> None:
 
 parser = argparse.ArgumentParser()
 parser.add_argument("data_dir", type=Path)
+parser.add_argument("--host", default="127.0.0.1")
 parser.add_argument("--port", type=int)
 parser.add_argument("--broken", action="store_true")
 parser.add_argument("--no-migrations", action="store_true")
 arguments = parser.parse_args()
 try:
     run(
-        Up(data_dir=arguments.data_dir, port=arguments.port, local_roots=[Path("/models"), Path("/texts")]),
+        Up(
+            data_dir=arguments.data_dir,
+            host=arguments.host,
+            port=arguments.port,
+            local_roots=[Path("/models"), Path("/texts")],
+        ),
         compose=compose_broken if arguments.broken else compose,
         migrate=leave_alone if arguments.no_migrations else migrate,
         policy=RestartPolicy(first_delay=0.02),

@@ -25,7 +25,14 @@ def test_up_and_down_again(tmp_path: Path, launch: Launch) -> None:
     data = tmp_path / "made" / "data"
     up = launch(data)
     announcement = up.wait_until_ready()
-    assert json.loads((data / "service.json").read_text()) == {"url": announcement.url, "pid": up.process.pid}
+    database = (
+        f"postgresql+psycopg://secateur@/secateur?host={str(data).replace('/', '%2F')}%2Fpostgres&port=5432"
+    )
+    assert json.loads((data / "service.json").read_text()) == {
+        "url": announcement.url,
+        "pid": up.process.pid,
+        "database_url": database,
+    }
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(announcement.url) as answer:
         assert answer.status == 200
     assert {"postgres", "valkey-server", "sleep", "sh"} <= up.names()
@@ -46,10 +53,11 @@ def test_up_and_down_again(tmp_path: Path, launch: Launch) -> None:
         assert line in output
         assert line in written
     for variable in (
-        f"DATABASE_URL=postgresql+psycopg://secateur@/secateur?host={str(data).replace('/', '%2F')}%2Fpostgres",
+        f"DATABASE_URL={database}\n",
         f"REDIS_URL=redis+socket://{data}/valkey/valkey.sock",
         f"SECATEUR_DATA_DIR={data}\n",
         "SECATEUR_LOCAL_ROOTS=/models:/texts\n",
+        "SECATEUR_REQUIRE_API_KEYS=False\n",
     ):
         assert f"worker     | {variable}" in output
 
@@ -108,10 +116,32 @@ def test_urls_from_the_environment_are_used_instead(tmp_path: Path, launch: Laun
         up = launch(tmp_path / "data", "--no-migrations", DATABASE_URL=given, REDIS_URL=valkey.url)
         up.wait_until_ready()
         assert not up.names() & {"postgres", "valkey-server"}
+        announced = (tmp_path / "data" / "service.json").read_text()
         up.process.send_signal(signal.SIGINT)
         output, _ = up.process.communicate(timeout=20)
     assert f"DATABASE_URL={given}\n" in output
     assert f"REDIS_URL={valkey.url}\n" in output
+    # It may hold a password.
+    assert given not in announced
+
+
+@pytest.mark.parametrize(
+    ("host", "env", "required"),
+    [
+        ("0.0.0.0", {}, "True"),
+        ("0.0.0.0", {"SECATEUR_REQUIRE_API_KEYS": "no"}, "no"),
+        ("localhost", {"SECATEUR_REQUIRE_API_KEYS": "yes"}, "yes"),
+    ],
+)
+def test_keys_are_required_of_other_machines_or_as_the_operator_says(
+    host: str, env: dict[str, str], required: str, data_dir: Path, launch: Launch
+) -> None:
+    up = launch(data_dir, "--host", host, **env)
+    up.wait_until_ready()
+    up.process.send_signal(signal.SIGINT)
+    output, _ = up.process.communicate(timeout=20)
+    assert f"SECATEUR_REQUIRE_API_KEYS={required}\n" in output
+    assert ("secateur keys create" in output) == (required != "no")
 
 
 def test_service_that_cannot_start_ends_all_of_it(data_dir: Path, launch: Launch) -> None:

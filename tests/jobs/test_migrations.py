@@ -27,7 +27,8 @@ CATALOG = {
         SELECT attrelid::regclass::text, attname, format_type(atttypid, atttypmod), attnotnull,
                attidentity::text, pg_get_expr(adbin, adrelid)
         FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
-        WHERE attnum > 0 AND attrelid IN ('jobs'::regclass, 'job_events'::regclass, 'job_shares'::regclass)""",
+        WHERE attnum > 0 AND attrelid IN (
+            'jobs'::regclass, 'job_events'::regclass, 'job_shares'::regclass, 'api_keys'::regclass)""",
     "constraints": """
         SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid), convalidated
         FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND conname !~ '^alembic_version'""",
