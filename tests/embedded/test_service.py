@@ -128,8 +128,8 @@ def test_urls_from_the_environment_are_used_instead(tmp_path: Path, launch: Laun
 @pytest.mark.parametrize(
     ("host", "env", "required"),
     [
-        ("0.0.0.0", {}, "True"),
-        ("0.0.0.0", {"SECATEUR_REQUIRE_API_KEYS": "no"}, "no"),
+        ("0.0.0.0", {}, "True"),  # noqa: S104  binding everywhere is what is tested
+        ("0.0.0.0", {"SECATEUR_REQUIRE_API_KEYS": "no"}, "no"),  # noqa: S104
         ("localhost", {"SECATEUR_REQUIRE_API_KEYS": "yes"}, "yes"),
     ],
 )
