@@ -32,10 +32,14 @@ class NotWritableError(RuntimeError):
 
 
 class LocalRegistry:
-    """Checkpoints under `root`: `root/<name>` for each, `root/.staging/<attempt>` while they are being written."""
+    """Checkpoints under `root`: `root/<name>` for each, `root/.staging/<claim>` while they are being written.
+
+    A claim is what a job is worked on under; a job may have several, one after the other, and then each stages apart.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.staging_root = root / ".staging"
 
     def require_writable(self) -> None:
         """Check, by writing, that checkpoints can be published.
@@ -43,7 +47,7 @@ class LocalRegistry:
         Raises:
             NotWritableError: with the system's own words.
         """
-        staging = self.root / ".staging"
+        staging = self.staging_root
         try:
             staging.mkdir(parents=True, exist_ok=True)
             with TemporaryDirectory(prefix="probe-", dir=staging):
@@ -53,30 +57,27 @@ class LocalRegistry:
                 f"the registry at {self.root} cannot be written to ({error.strerror})."
             ) from error
 
-    def stage(self, job_id: str) -> Path:
-        """Give an empty folder to write a checkpoint into, on the same file system as its final place.
-
-        What an earlier attempt of the same job left there is deleted.
-        """
-        folder = self._staging(job_id)
+    def stage(self, claim: str) -> Path:
+        """Give an empty folder to write a checkpoint into, on the same file system as its final place."""
+        folder = self.staging_root / claim
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         return folder
 
-    def discard(self, job_id: str) -> None:
-        """Delete what a job staged and did not publish."""
-        shutil.rmtree(self._staging(job_id), ignore_errors=True)
+    def discard(self, claim: str) -> None:
+        """Delete what a claim staged and did not publish."""
+        shutil.rmtree(self.staging_root / claim, ignore_errors=True)
 
-    def publish(self, job_id: str, name: str) -> Artifact:
-        """Move what `job_id` staged to its final place: digest, write the manifest, flush, rename.
+    def publish(self, claim: str, job_id: str, name: str) -> Artifact:
+        """Move what `claim` of `job_id` staged to its final place: digest, write the manifest, flush, rename.
 
-        A job publishes once: when an earlier attempt of it came as far as the rename, what that one published is the
+        A job publishes once: when an earlier claim of it came as far as the rename, what that one published is the
         artifact, and what was staged now is deleted.
 
         Raises:
             NameTakenError: another job has published under `name`.
         """
-        staged, final = self._staging(job_id), self.root / name
+        staged, final = self.staging_root / claim, self.root / name
         if not final.exists():
             self._make_public(staged)
             manifest = Manifest(name=name, job_id=job_id, files=describe_files(staged))
@@ -86,7 +87,7 @@ class LocalRegistry:
             try:
                 staged.rename(final)
             except OSError as error:
-                # A twin of this attempt was quicker; its checkpoint is looked at below.
+                # Another claim of the job was quicker; its checkpoint is looked at below.
                 if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                     raise
             # The folders above may be as new as the checkpoint.
@@ -94,7 +95,7 @@ class LocalRegistry:
                 if folder.is_relative_to(self.root):
                     sync(folder)
         artifact = self._published(name, job_id)
-        self.discard(job_id)
+        self.discard(claim)
         return artifact
 
     def _published(self, name: str, job_id: str) -> Artifact:
@@ -108,9 +109,6 @@ class LocalRegistry:
         if manifest.job_id != job_id:
             raise NameTakenError(f"{name} was published by job {manifest.job_id}.")
         return Artifact(name=name, location=str(folder), bytes=manifest.bytes, files=manifest.files)
-
-    def _staging(self, job_id: str) -> Path:
-        return self.root / ".staging" / job_id
 
     @staticmethod
     def _make_public(folder: Path) -> None:

@@ -12,7 +12,8 @@ class Assignment(BaseModel):
     """One job for one child process. No database, no broker, no lease: the child could not touch them if it tried.
 
     Attributes:
-        job_id: names the staging folder and the published checkpoint.
+        job_id: names the published checkpoint.
+        claim: names the folder in which it is staged.
         request: the job's request as stored.
         registry_root: where the checkpoint goes.
         local_roots: folders that the request's local paths must lie under.
@@ -24,6 +25,7 @@ class Assignment(BaseModel):
     """
 
     job_id: str
+    claim: str
     request: dict[str, Any]
     registry_root: Path
     local_roots: list[Path]

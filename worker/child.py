@@ -40,7 +40,7 @@ def main() -> None:
         if recipe.method == "depth" and recipe.options.parallelism > 1:
             helpers = Colleagues(parent, recipe.options.parallelism - 1)
         registry = LocalRegistry(assignment.registry_root)
-        staged = registry.stage(assignment.job_id)
+        staged = registry.stage(assignment.claim)
         result = prune(
             recipe,
             staged,
@@ -58,7 +58,7 @@ def main() -> None:
         # As it was accepted, with what follows from named layers.
         ratio = assignment.request["ratio"]
         name = checkpoint_name(recipe.model.id, recipe.method, ratio, assignment.job_id)
-        artifact = registry.publish(assignment.job_id, name)
+        artifact = registry.publish(assignment.claim, assignment.job_id, name)
         parent.tell(SUCCEEDED, {**_facts(result), "artifact": artifact.model_dump()})
     except Exception as error:  # noqa: BLE001  whatever went wrong, the job must say so
         parent.tell(FAILED, _explain(error))

@@ -25,9 +25,9 @@ from jobs.settings import Settings
 from jobs.store import Event, Lease, LeaseLost, cancelled, claim, fail, hand_back, record, renew, succeed
 from registry.local import LocalRegistry
 from worker.assignment import COLLECT, FAILED, OFFER, SUCCEEDED, Assignment, Collected, Message
+from worker.claim_folders import drop_earlier_claims, name_of, sweep_claim_folders, take_work_folder
 from worker.process import ChildProcess
 from worker.shared_search import SharedSearch
-from worker.work_folder import sweep_work_folders, take_work_folder
 
 FLUSH_EVERY_SECONDS = 1.0
 HANDED_BACK = "handed back"
@@ -53,23 +53,25 @@ def run_job(  # noqa: PLR0917  who, what and where
         stopping: set when this worker shuts down; the job then goes back to the queue.
         messages: tells other workers of shares of the job's search.
     """
+    registry = LocalRegistry(settings.registry_root)
     # Before there is a claim that a database which is away could cost.
-    sweep_work_folders(engine, settings.work_root)
+    sweep_claim_folders(engine, settings.work_root, registry.staging_root)
     lease = claim(engine, job_id, worker, settings.lease_seconds)
     if lease is None:
         return
     log.info("claimed", job_id=str(job_id), attempt=lease.attempt)
-    registry = LocalRegistry(settings.registry_root)
+    drop_earlier_claims(registry.staging_root, lease)
     work = take_work_folder(settings.work_root, lease)
     try:
         with ChildProcess("worker.child", _assign(lease, settings, work)) as child:
             search = SharedSearch(engine, settings, lease, messages)
             outcome = _Supervision(engine, settings, lease, child, stopping, search).run()
     except LeaseLost:
-        # Whoever has the job now also has its staging folder, and its work folder if he is here.
+        # The work folder stays: who has the job now may be on another machine, and may lose it to us again.
+        registry.discard(name_of(lease))
         log.warning("lease lost", job_id=str(job_id), attempt=lease.attempt)
         return
-    registry.discard(str(job_id))
+    registry.discard(name_of(lease))
     if outcome != HANDED_BACK:
         shutil.rmtree(work, ignore_errors=True)
     log.info(outcome, job_id=str(job_id), attempt=lease.attempt)
@@ -78,6 +80,7 @@ def run_job(  # noqa: PLR0917  who, what and where
 def _assign(lease: Lease, settings: Settings, work: Path) -> Assignment:
     return Assignment(
         job_id=str(lease.job_id),
+        claim=name_of(lease),
         request=lease.request,
         registry_root=settings.registry_root,
         local_roots=list(settings.local_roots),

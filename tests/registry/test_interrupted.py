@@ -32,7 +32,7 @@ os.fsync = counted(os.fsync)
 for operation in ("chmod", "write_text", "mkdir", "rename"):
     setattr(pathlib.Path, operation, counted(getattr(pathlib.Path, operation)))
 registry.local.describe_files = counted(registry.local.describe_files)
-LocalRegistry(pathlib.Path(root)).publish(job, name)
+LocalRegistry(pathlib.Path(root)).publish(job, job, name)
 print(calls)
 """
 
@@ -62,7 +62,7 @@ def test_whichever_step_is_the_last_the_checkpoint_is_whole_or_absent(steps: int
         if final.exists():
             assert (final / MANIFEST_NAME).exists()
         stage(registry, content="next attempt")
-        artifact = registry.publish(JOB, NAME)
+        artifact = registry.publish(JOB, JOB, NAME)
         assert {file.path for file in artifact.files} == {"config.json", "deeper/model.safetensors"}
         assert list((registry.root / ".staging").iterdir()) == []
     assert seen == {True, False}

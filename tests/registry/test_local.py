@@ -20,7 +20,7 @@ def files_below(folder: Path) -> set[str]:
 
 def test_what_was_staged_appears_with_a_manifest_whose_digests_are_right(registry: LocalRegistry) -> None:
     stage(registry)
-    artifact = registry.publish(JOB, NAME)
+    artifact = registry.publish(JOB, JOB, NAME)
     folder = Path(artifact.location)
     assert folder == registry.root / NAME
     assert files_below(folder) == {"config.json", "deeper/model.safetensors", MANIFEST_NAME}
@@ -35,7 +35,7 @@ def test_what_was_staged_appears_with_a_manifest_whose_digests_are_right(registr
 
 def test_the_artifact_says_what_the_manifest_says(registry: LocalRegistry) -> None:
     stage(registry)
-    artifact = registry.publish(JOB, NAME)
+    artifact = registry.publish(JOB, JOB, NAME)
     manifest = json.loads((registry.root / NAME / MANIFEST_NAME).read_text())
     assert artifact.name == NAME
     assert artifact.model_dump()["files"] == manifest["files"]
@@ -44,32 +44,32 @@ def test_the_artifact_says_what_the_manifest_says(registry: LocalRegistry) -> No
 
 def test_everyone_may_read_what_is_published_and_only_the_owner_may_write(registry: LocalRegistry) -> None:
     stage(registry)
-    folder = Path(registry.publish(JOB, NAME).location)
+    folder = Path(registry.publish(JOB, JOB, NAME).location)
     for path in [folder, *folder.rglob("*")]:
         assert stat.S_IMODE(path.stat().st_mode) == (0o755 if path.is_dir() else 0o644)
 
 
 def test_nothing_stays_in_staging(registry: LocalRegistry) -> None:
     stage(registry)
-    registry.publish(JOB, NAME)
+    registry.publish(JOB, JOB, NAME)
     assert list((registry.root / ".staging").iterdir()) == []
 
 
 def test_publishing_again_for_the_same_job_gives_what_was_published_first(registry: LocalRegistry) -> None:
     stage(registry, content="first")
-    first = registry.publish(JOB, NAME)
+    first = registry.publish(JOB, JOB, NAME)
     staged = stage(registry, content="second")
-    assert registry.publish(JOB, NAME) == first
+    assert registry.publish(JOB, JOB, NAME) == first
     assert (registry.root / NAME / "deeper" / "model.safetensors").read_text() == "first"
     assert not staged.exists()
 
 
 def test_the_name_of_another_job_is_refused_and_its_checkpoint_stays(registry: LocalRegistry) -> None:
     stage(registry, content="mine")
-    registry.publish(JOB, NAME)
+    registry.publish(JOB, JOB, NAME)
     stage(registry, OTHER_JOB, content="yours")
     with pytest.raises(NameTakenError, match=JOB):
-        registry.publish(OTHER_JOB, NAME)
+        registry.publish(OTHER_JOB, OTHER_JOB, NAME)
     assert (registry.root / NAME / "deeper" / "model.safetensors").read_text() == "mine"
 
 
@@ -78,7 +78,7 @@ def test_something_else_under_the_name_is_refused_and_stays(registry: LocalRegis
     (registry.root / NAME).mkdir(parents=True)
     (registry.root / NAME / "notes.txt").write_text("keep")
     with pytest.raises(NameTakenError, match="without a manifest"):
-        registry.publish(JOB, NAME)
+        registry.publish(JOB, JOB, NAME)
     assert files_below(registry.root / NAME) == {"notes.txt"}
 
 
@@ -92,7 +92,7 @@ def test_of_two_that_publish_at_once_one_is_adopted_or_refused(registry: LocalRe
     def publish(job_id: str) -> None:
         start.wait()
         try:
-            registry.publish(job_id, NAME)
+            registry.publish(job_id, job_id, NAME)
             outcomes[job_id] = "published"
         except NameTakenError:
             outcomes[job_id] = "refused"
@@ -111,6 +111,17 @@ def test_what_an_earlier_attempt_staged_is_wiped(registry: LocalRegistry) -> Non
     (stage(registry) / "model-00002-of-00002.safetensors").write_text("half")
     folder = registry.stage(JOB)
     assert list(folder.iterdir()) == []
+
+
+def test_a_claim_that_was_given_up_stages_apart_from_the_next(registry: LocalRegistry) -> None:
+    stage(registry, "lost", content="half")
+    stage(registry, "next", content="whole")
+    # Who does not know yet that the job is another's goes on writing, and publishes first.
+    (registry.staging_root / "lost" / "more").write_text("late")
+    assert files_below(registry.staging_root / "next") == {"config.json", "deeper/model.safetensors"}
+    first = registry.publish("lost", JOB, NAME)
+    assert registry.publish("next", JOB, NAME) == first
+    assert list(registry.staging_root.iterdir()) == []
 
 
 def test_what_is_discarded_is_gone_and_discarding_nothing_is_fine(registry: LocalRegistry) -> None:

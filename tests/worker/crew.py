@@ -50,6 +50,7 @@ class Crew:
             "SECATEUR_LOCAL_ROOTS": str(self.settings.local_roots[0]),
             "SECATEUR_DEVICE": "cpu",
             "SECATEUR_RENEW_SECONDS": "0.5",
+            "SECATEUR_LEASE_SECONDS": str(self.settings.lease_seconds),
             "SECATEUR_SHARE_PATIENCE_SECONDS": str(self.settings.share_patience_seconds),
         }
         name = f"{queue}-{len(self._processes)}@%h"
@@ -64,7 +65,7 @@ class Crew:
         eventually(lambda: len(inspect.ping() or {}) == workers, seconds=60)
 
     def submit(self, request: dict[str, Any]) -> UUID:
-        labels = {"model": request["model"]["id"], "method": "depth", "ratio": request["ratio"]}
+        labels = {"model": request["model"]["id"], "method": request["method"], "ratio": request["ratio"]}
         job_id = store.submit(self.engine, request, dataset="builtin", **labels).job.id
         assert self._wake_ups.publish(job_id)
         return job_id
@@ -80,6 +81,11 @@ class Crew:
 
     def told(self, job_id: UUID, kind: str) -> list[dict[str, Any]]:
         return [event.data for event in store.events(self.engine, job_id, [kind])]
+
+    def reconcile(self) -> None:
+        """Do what beat has done every ten seconds."""
+        for job_id in store.reconcile(self.engine, wake_after_seconds=0.5).to_wake:
+            self._wake_ups.publish(job_id)
 
     def process(self, worker: str) -> psutil.Process:
         """The worker of this name, which ends with its process id."""
