@@ -124,6 +124,12 @@ class JobFinishedError(ProblemError):
     status = HTTPStatus.CONFLICT
 
 
+class JobNotRetryableError(ProblemError):
+    slug = "job-not-retryable"
+    title = "The job has not failed"
+    status = HTTPStatus.CONFLICT
+
+
 class IdempotencyKeyReusedError(ProblemError):
     slug = "idempotency-key-reused"
     title = "The idempotency key belongs to another request"

@@ -1,4 +1,4 @@
-"""`secateur submit | watch | list | cancel`: jobs of a running service."""
+"""`secateur submit | watch | list | cancel | retry`: jobs of a running service."""
 
 from typing import Annotated, Any
 
@@ -79,6 +79,18 @@ def cancel(
         print_json(job)
     else:
         out.print(f"{job['id']} {'is being cancelled' if job['state'] == 'running' else job['state']}.")
+
+
+def retry(
+    job_id: JobId, url: options.Url = None, data: options.DataFolder = None, as_json: options.AsJson = False
+) -> None:
+    """Queue a new job with the request of one that failed or was cancelled."""
+    with Client(url, data) as client:
+        job = client.post(f"/jobs/{job_id}/retry")
+    if as_json:
+        print_json(job)
+    else:
+        out.print(f"{job['id']} {job['state']}. Follow it with: secateur watch {job['id']}", soft_wrap=True)
 
 
 def _watch(client: Client, job_id: str, *, as_json: bool) -> None:

@@ -1,41 +1,33 @@
-"""Submit, read, list, cancel."""
+"""Submit, read, list, cancel, retry."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Body, Header, Query, Response, status
+from fastapi import APIRouter, Body, Depends, Query, Response, status
+from pydantic import TypeAdapter
 
+from api import submitting
 from api.authentication import READ, Submitter
-from api.dependencies import After, Database, JobId, Limit, ServiceSettings, Wake
+from api.dependencies import After, Database, JobId, Limit
 from api.examples import JOB_REQUESTS
 from api.problems import (
-    RECIPE_ERRORS,
-    BodyTooLargeError,
-    DestinationNotWritableError,
     ForbiddenError,
-    IdempotencyKeyReusedError,
     InvalidRequestError,
     JobFinishedError,
     JobNotFoundError,
+    JobNotRetryableError,
     MalformedJsonError,
     NotJsonError,
-    TooManyQueuedJobsError,
     responses,
 )
 from api.schemas import JobPage, JobRequest, JobSummary, JobView
+from api.submitting import Queueing
 from jobs import store
-from jobs.models import MAX_KEY_BYTES
-from jobs.problem import field_error
-from jobs.settings import Settings
 from jobs.states import State
-from pruning_core.errors import NotEnoughMemoryError
-from pruning_core.memory_refusal import require_fitting_budget
-from pruning_core.preflight import Preflight
 from pruning_core.recipe import Name
-from registry.local import LocalRegistry, NotWritableError
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
-QUEUE_RETRY_SECONDS = 60
+_stored_request: TypeAdapter[JobRequest] = TypeAdapter(JobRequest)
 
 
 @router.post(
@@ -43,68 +35,41 @@ QUEUE_RETRY_SECONDS = 60
     status_code=status.HTTP_201_CREATED,
     responses={
         200: {"model": JobSummary, "description": "The same request was submitted before under this key"},
-        **responses(
-            MalformedJsonError,
-            IdempotencyKeyReusedError,
-            BodyTooLargeError,
-            NotJsonError,
-            InvalidRequestError,
-            *RECIPE_ERRORS,
-            NotEnoughMemoryError,
-            DestinationNotWritableError,
-            TooManyQueuedJobsError,
-        ),
+        **responses(MalformedJsonError, NotJsonError, *submitting.REFUSALS),
     },
 )
 def submit_job(
     request: Annotated[JobRequest, Body(openapi_examples=JOB_REQUESTS)],
     response: Response,
-    caller: Submitter,
-    settings: ServiceSettings,
-    database: Database,
-    wake: Wake,
-    idempotency_key: Annotated[
-        str | None, Header(min_length=1, max_length=MAX_KEY_BYTES, pattern=r"^[\x21-\x7e]+$")
-    ] = None,
+    queueing: Annotated[Queueing, Depends()],
 ) -> JobSummary:
     """Queue a pruning job.
 
     Everything that can be known to be wrong is refused here: the model, its family, the cut, the texts, the
     destination. With an `Idempotency-Key`, the same request sent twice is one job.
     """
-    sent = request.model_dump(mode="json")
-    try:
-        submission = _submitted_before(database, sent, idempotency_key, caller.name)
-        if submission is None:
-            accepted = _accept(request, settings)
-            submission = store.submit(
-                database,
-                accepted,
-                sent=sent,
-                model=request.model.id,
-                method=request.method,
-                ratio=accepted["ratio"],
-                dataset=request.evaluation.dataset,
-                idempotency_key=idempotency_key,
-                submitted_by=caller.name,
-                max_queued_jobs=caller.max_queued_jobs,
-                max_attempts=settings.max_attempts,
-            )
-    except store.IdempotencyConflict as error:
-        raise _key_reused(error) from error
-    except store.QueueQuotaReached as error:
-        raise TooManyQueuedJobsError(
-            f"{caller.name} has {error.limit} jobs queued, which is as many as it may have. "
-            "Wait until one of them starts, or cancel one.",
-            headers={"Retry-After": str(QUEUE_RETRY_SECONDS)},
-        ) from error
-    job = submission.job
-    if submission.created and wake.publish(job.id):
-        store.mark_woken(database, job.id)
-    response.headers["Location"] = f"/jobs/{job.id}"
-    if not submission.created:
-        response.status_code = status.HTTP_200_OK
-    return JobSummary.of(job)
+    return _answer(queueing.queue(request), response)
+
+
+@router.post(
+    "/{job_id}/retry",
+    status_code=status.HTTP_201_CREATED,
+    responses={
+        200: {"model": JobSummary, "description": "It was retried before under this key"},
+        **responses(JobNotFoundError, JobNotRetryableError, *submitting.REFUSALS),
+    },
+)
+def retry_job(job_id: JobId, response: Response, queueing: Annotated[Queueing, Depends()]) -> JobSummary:
+    """Queue a new job with the request of one that failed or was cancelled, which stays as it is."""
+    job = store.get(queueing.database, job_id)
+    if job is None:
+        raise _not_found(job_id)
+    if job.state not in {State.FAILED, State.CANCELLED}:
+        raise JobNotRetryableError(
+            f"Job {job_id} is {job.state}. Only what failed or was cancelled can be retried; submit its request for "
+            "another job."
+        )
+    return _answer(queueing.queue(_stored_request.validate_python(job.request)), response)
 
 
 @router.get("", responses=responses(InvalidRequestError), dependencies=[READ])
@@ -158,43 +123,12 @@ def cancel_job(job_id: JobId, caller: Submitter, database: Database) -> JobSumma
     return JobSummary.of(job)
 
 
-def _submitted_before(
-    database: Database, sent: dict[str, Any], key: str | None, submitted_by: str
-) -> store.Submission | None:
-    job = (
-        store.find_submitted(database, sent, idempotency_key=key, submitted_by=submitted_by) if key else None
-    )
-    return store.Submission(job, created=False) if job else None
-
-
-def _accept(request: JobRequest, settings: Settings) -> dict[str, Any]:
-    """Check everything that can be checked now, and give the request as it is stored."""
-    ready = Preflight(
-        request, settings.local_roots, settings.trusted_remote_code, allow_pickle=settings.allow_pickle
-    )
-    require_fitting_budget(ready)
-    ready.check_texts()
-    try:
-        LocalRegistry(settings.registry_root).require_writable()
-    except NotWritableError as error:
-        raise _not_writable(request, error) from error
-    return ready.recipe.model_dump(mode="json")
+def _answer(submission: store.Submission, response: Response) -> JobSummary:
+    response.headers["Location"] = f"/jobs/{submission.job.id}"
+    if not submission.created:
+        response.status_code = status.HTTP_200_OK
+    return JobSummary.of(submission.job)
 
 
 def _not_found(job_id: JobId) -> JobNotFoundError:
     return JobNotFoundError(f"There is no job {job_id}. GET /jobs lists those there are.")
-
-
-def _not_writable(request: JobRequest, error: NotWritableError) -> DestinationNotWritableError:
-    reason, remedy = f"{error}", "Tell the operator; SECATEUR_DATA_DIR is the folder above it."
-    value = request.destination.model_dump()
-    return DestinationNotWritableError(
-        f"destination: {reason} {remedy}", [field_error("destination", value, reason, remedy)]
-    )
-
-
-def _key_reused(error: store.IdempotencyConflict) -> IdempotencyKeyReusedError:
-    field, key = "Idempotency-Key", error.job.idempotency_key
-    reason = f"it came before with another request, which became job {error.job.id}."
-    remedy = "Send a new request with a new key, or the first request again unchanged."
-    return IdempotencyKeyReusedError(f"{field}: {reason} {remedy}", [field_error(field, key, reason, remedy)])

@@ -67,7 +67,12 @@ def test_without_a_key_there_is_nothing_to_see_or_to_do(
         refused = guarded.get(path.format(job=job), headers=encoded)
         assert problem_of(refused, 401)["type"] == "/problems/unauthorized"
         assert refused.headers["www-authenticate"].startswith("Basic")
-    for path, sent in [("/jobs", body()), ("/estimates", body()), (f"/jobs/{job}/cancel", None)]:
+    for path, sent in [
+        ("/jobs", body()),
+        ("/estimates", body()),
+        (f"/jobs/{job}/cancel", None),
+        (f"/jobs/{job}/retry", None),
+    ]:
         problem_of(guarded.post(path, json=sent, headers=encoded), 401)
     with engine.connect() as connection:
         assert connection.execute(select(Job.state)).scalars().all() == ["queued"]
@@ -91,6 +96,8 @@ def test_a_key_may_what_its_scopes_say(
         if read == 403:
             assert "--scope read" in problem_of(response, 403)["detail"]
     assert guarded.post("/jobs", json=body(), headers=key).status_code == submitted
+    # Nothing to retry there, for who may.
+    assert guarded.post(f"/jobs/{job}/retry", headers=key).status_code == (409 if submitted == 201 else 403)
     assert guarded.post("/estimates", json=body(), headers=key).status_code == (
         200 if submitted == 201 else 403
     )

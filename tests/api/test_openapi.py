@@ -69,6 +69,7 @@ def test_it_describes_every_route_of_the_design(schema: dict[str, Any]) -> None:
         "GET /jobs",
         "GET /jobs/{job_id}",
         "POST /jobs/{job_id}/cancel",
+        "POST /jobs/{job_id}/retry",
         "POST /estimates",
         "GET /results",
         "GET /healthz",
