@@ -7,7 +7,7 @@ import pytest
 from transformers import AutoModelForCausalLM
 
 from tests.pruning_core.test_pruning import load_and_measure
-from tests.running_service import Service
+from tests.running_service import HUB_TOKEN, Service
 from tests.worker.conftest import REQUESTS
 
 
@@ -44,10 +44,27 @@ def test_a_running_job_is_cancelled(service: Service, slow_llama: Path) -> None:
 
 
 def test_a_job_whose_worker_is_killed_is_run_again_to_its_end(service: Service, slow_llama: Path) -> None:
-    job_id = service.submit(**body(slow_llama, "osscar", samples=24))["id"]
+    job_id = service.submit(**body(slow_llama, "osscar", samples=24), options={"producer_steps": 0})["id"]
     service.wait(job_id, lambda job: job["stage"] == "pruning")
     service.worker().kill()
     job = service.finish(job_id)
     assert (job["state"], job["attempt"]) == ("succeeded", 2), job["error"]
     model = AutoModelForCausalLM.from_pretrained(job["artifact"]["location"])
     assert model.num_parameters() == job["parameters"]["after"]
+
+
+def test_the_workers_hub_token_is_nowhere_to_be_read(service: Service, tiny_llama: Path) -> None:
+    """Neither in answers nor in any file: those of Postgres, logs, checkpoints, all that the jobs before left."""
+    answers = [
+        service.http.post("/jobs", json=body(tiny_llama, "osscar") | {"model": "nobody/nothing"}),
+        service.http.get("/jobs"),
+        service.http.get(f"/jobs/{service.http.get('/jobs').json()['items'][0]['id']}"),
+        service.http.get("/"),
+    ]
+    assert [answer.status_code for answer in answers] == [422, 200, 200, 200]
+    assert not [answer for answer in answers if HUB_TOKEN in answer.text]
+    files = [path for path in service.data_dir.rglob("*") if path.is_file()]
+    assert {"secateur.log", "service.json", "config.json"} <= {path.name for path in files}
+    assert not [path for path in files if HUB_TOKEN.encode() in path.read_bytes()]
+    # It was there to be told.
+    assert service.worker().environ()["HF_TOKEN"] == HUB_TOKEN
