@@ -21,9 +21,9 @@ def test_a_job_that_was_handed_back_goes_on_and_gives_the_very_same_checkpoint(
     bench: Bench, models: Path
 ) -> None:
     many_layers = make_tiny_llama(models / "many-layers", num_hidden_layers=16)
-    undisturbed = bench.submit(many_layers, samples=64)
+    undisturbed = bench.submit(many_layers, samples=64, options={"producer_steps": 0})
     bench.run(undisturbed)
-    job_id = bench.submit(many_layers, samples=64)
+    job_id = bench.submit(many_layers, samples=64, options={"producer_steps": 0})
     with bench.running(job_id):
         eventually(lambda: len(pruned(bench, job_id)) >= 3, seconds=60)
         bench.stopping.set()
