@@ -9,6 +9,7 @@ from fastapi.staticfiles import StaticFiles
 
 from api import authentication, problems
 from api.body_limit import BodyLimit
+from api.request_ids import RequestIds
 from api.request_rates import RequestRates
 from api.routes import dashboard, estimates, health, jobs, results
 from jobs.database import connect
@@ -31,6 +32,7 @@ def create_app(settings: Settings) -> FastAPI:
     problems.install(app)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.middleware("http")(_restrict_pages)
+    app.add_middleware(RequestIds)
     failures = [problems.InternalError, problems.DatabaseUnreachableError]
     app.include_router(health.router, responses=problems.responses(*failures))
     for module in (jobs, estimates, results, dashboard):

@@ -1,7 +1,6 @@
 """What can go wrong with a request, one class each, and how it is said: RFC 9457 `application/problem+json`."""
 
 import json
-import uuid
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, ClassVar
@@ -15,6 +14,7 @@ from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 
 from api.field_errors import explain
+from api.request_ids import HEADER
 from jobs.problem import Problem, problem, recipe_problem
 from jobs.store import ping
 from pruning_core import errors
@@ -274,12 +274,17 @@ def _answer_unexpected(request: Request, _error: Exception) -> Response:
             "Try again in a few seconds. A POST /jobs that is sent again with the same Idempotency-Key is never "
             "carried out twice."
         )
-        return _respond(DatabaseUnreachableError(detail).body(), {"Retry-After": "5"})
-    incident = uuid.uuid4().hex
+        return _respond(
+            DatabaseUnreachableError(detail).body(), {"Retry-After": "5", HEADER: request.state.request_id}
+        )
+    request_id: str = request.state.request_id
     # The server logs the traceback itself.
-    log.error("unexpected error", incident=incident, method=request.method, path=request.url.path)
+    log.error("unexpected error", request_id=request_id, method=request.method, path=request.url.path)
     return _respond(
-        InternalError(f"Tell the operator: the API's log has more beside incident {incident}.").body()
+        InternalError(
+            f"Tell the operator: the API's log has more beside the request id {request_id}."
+        ).body(),
+        {HEADER: request_id},
     )
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
+import structlog
 from fastapi import Header
 
 from api.authentication import Caller, Submitter
@@ -27,6 +28,8 @@ from pruning_core.recipe import DepthRecipe, OsscarRecipe
 from registry.local import LocalRegistry, NotWritableError
 
 QUEUE_RETRY_SECONDS = 60
+
+log = structlog.get_logger()
 
 IdempotencyKey = Annotated[
     str | None, Header(min_length=1, max_length=MAX_KEY_BYTES, pattern=r"^[\x21-\x7e]+$")
@@ -65,6 +68,7 @@ class Queueing:
             raise _key_reused(error) from error
         except store.QueueQuotaReached as error:
             raise _queue_full(self.caller, error) from error
+        log.info("queued" if submission.created else "queued before", job_id=str(submission.job.id))
         if submission.created and self.wake.publish(submission.job.id):
             store.mark_woken(self.database, submission.job.id)
         return submission

@@ -7,6 +7,7 @@ from platformdirs import user_data_path
 from pydantic import ByteSize, Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from jobs.logs import LogFormat
 from pruning_core.model_code import parse_trusted
 from pruning_core.recipe import MemoryBudget
 
@@ -70,6 +71,10 @@ class Settings(BaseSettings):
     require_api_keys: bool = Field(
         default=True,
         description="Whether every request needs an API key; without, whoever reaches the API may do everything",
+    )
+    log_format: LogFormat = Field(
+        default="text",
+        description="text, or json: an object a line, with job_id, attempt and request_id where known",
     )
     max_body_bytes: int = Field(default=65536, gt=0, description="The largest request body the API reads")
 

@@ -1,13 +1,15 @@
 """The Celery application: `celery -A worker.app worker --queues jobs`, `… --queues reconcile`, `… beat`."""
 
+import logging
 import os
 import socket
 import threading
 from typing import Any
 from uuid import UUID
 
-from celery.signals import worker_shutting_down
+from celery.signals import setup_logging, worker_shutting_down
 
+from jobs import logs
 from jobs.database import connect
 from jobs.queue import CLOSE_ROUND, RECONCILE, RUN_JOB, SCORE_SHARE, ShareMessages, WakeUps, make_celery
 from jobs.settings import Settings
@@ -22,6 +24,11 @@ wake_ups = WakeUps(app)
 share_messages = ShareMessages(app)
 stopping = threading.Event()
 worker_name = f"{socket.gethostname()}:{os.getpid()}"
+
+
+@setup_logging.connect
+def _log(loglevel: int | None = None, **_: Any) -> None:
+    logs.configure(settings.log_format, loglevel or logging.INFO)
 
 
 @worker_shutting_down.connect

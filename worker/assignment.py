@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from jobs.logs import LogFormat
 from pruning_core.recipe import MemoryBudget
 
 
@@ -12,6 +13,8 @@ class Assignment(BaseModel):
     """One job for one child process. No database, no broker, no lease: the child could not touch them if it tried.
 
     Attributes:
+        attempt: which one of the job, for the log.
+        log_format: of the log.
         job_id: names the published checkpoint.
         claim: names the folder in which it is staged.
         request: the job's request as stored.
@@ -26,6 +29,8 @@ class Assignment(BaseModel):
 
     job_id: str
     claim: str
+    attempt: int
+    log_format: LogFormat
     request: dict[str, Any]
     registry_root: Path
     local_roots: list[Path]

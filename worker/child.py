@@ -11,6 +11,7 @@ from http import HTTPStatus
 import structlog
 import torch
 
+from jobs import logs
 from jobs.problem import Problem, problem, recipe_problem
 from pruning_core import parse_recipe
 from pruning_core.errors import BrokenModelError, DiskFullError, RecipeError
@@ -30,6 +31,8 @@ def main() -> None:
     """Read an assignment from standard input, prune, publish, and say how it went on standard output."""
     parent = Parent()
     assignment = Assignment.model_validate_json(parent.hear())
+    logs.configure(assignment.log_format)
+    structlog.contextvars.bind_contextvars(job_id=assignment.job_id, attempt=assignment.attempt)
 
     def on_event(event: Event) -> None:
         parent.tell(event.kind, asdict(event))

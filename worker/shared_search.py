@@ -47,7 +47,7 @@ class SharedSearch:
         try:
             self._offered = offer_round(self._engine, self._lease, self._rounds, works)
         except OperationalError as error:
-            log.warning("no shares offered", job_id=str(self._lease.job_id), error=str(error.orig))
+            log.warning("no shares offered", error=str(error.orig))
             return
         self._messages.publish(self._lease.job_id, self._lease.token, self._rounds, len(works))
 
@@ -72,7 +72,7 @@ class SharedSearch:
                     return None
                 losses = collect_round(self._engine, self._lease, self._offered)
             except OperationalError as error:
-                log.warning("no shares collected", job_id=str(self._lease.job_id), error=str(error.orig))
+                log.warning("no shares collected", error=str(error.orig))
                 if not late:
                     return None
         self._offered = self._deadline = None

@@ -59,7 +59,19 @@ def run_job(  # noqa: PLR0917  who, what and where
     lease = claim(engine, job_id, worker, settings.lease_seconds)
     if lease is None:
         return
-    log.info("claimed", job_id=str(job_id), attempt=lease.attempt)
+    with structlog.contextvars.bound_contextvars(job_id=str(job_id), attempt=lease.attempt):
+        log.info("claimed")
+        _see_through(engine, settings, lease, registry, stopping, messages)
+
+
+def _see_through(  # noqa: PLR0917  the same as its caller's
+    engine: Engine,
+    settings: Settings,
+    lease: Lease,
+    registry: LocalRegistry,
+    stopping: threading.Event,
+    messages: ShareMessages,
+) -> None:
     drop_earlier_claims(registry.staging_root, lease)
     work = take_work_folder(settings.work_root, lease)
     try:
@@ -69,18 +81,20 @@ def run_job(  # noqa: PLR0917  who, what and where
     except LeaseLost:
         # The work folder stays: who has the job now may be on another machine, and may lose it to us again.
         registry.discard(name_of(lease))
-        log.warning("lease lost", job_id=str(job_id), attempt=lease.attempt)
+        log.warning("lease lost")
         return
     registry.discard(name_of(lease))
     if outcome != HANDED_BACK:
         shutil.rmtree(work, ignore_errors=True)
-    log.info(outcome, job_id=str(job_id), attempt=lease.attempt)
+    log.info(outcome)
 
 
 def _assign(lease: Lease, settings: Settings, work: Path) -> Assignment:
     return Assignment(
         job_id=str(lease.job_id),
         claim=name_of(lease),
+        attempt=lease.attempt,
+        log_format=settings.log_format,
         request=lease.request,
         registry_root=settings.registry_root,
         local_roots=list(settings.local_roots),
@@ -183,7 +197,7 @@ class _Supervision:
                 self._unwritten.clear()
                 self._written_at = now
         except OperationalError as error:
-            log.warning("the database is away", job_id=str(self._lease.job_id), error=str(error.orig))
+            log.warning("the database is away", error=str(error.orig))
             self._give_up_when_expired()
 
     def _finish(self, last_word: Message | None) -> str:
@@ -208,7 +222,7 @@ class _Supervision:
             try:
                 write()
             except OperationalError as error:
-                log.warning("the database is away", job_id=str(self._lease.job_id), error=str(error.orig))
+                log.warning("the database is away", error=str(error.orig))
                 self._give_up_when_expired()
                 time.sleep(1)
             else:

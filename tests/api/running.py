@@ -20,6 +20,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "REDIS_URL": settings.redis_url,
         "SECATEUR_DATA_DIR": str(settings.data_dir),
         "SECATEUR_REQUIRE_API_KEYS": str(settings.require_api_keys),
+        "SECATEUR_LOG_FORMAT": settings.log_format,
         "SECATEUR_LOCAL_ROOTS": ":".join(str(root) for root in settings.local_roots),
     }
 

@@ -141,7 +141,7 @@ def test_a_database_that_is_gone_is_a_problem_that_asks_to_try_again(
     assert "Idempotency-Key" in problem["detail"]
 
 
-def test_a_bug_of_ours_is_a_problem_with_an_incident_and_without_its_secrets(
+def test_a_bug_of_ours_is_a_problem_with_the_requests_id_and_without_its_secrets(
     settings: Settings, body: Change, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
@@ -149,9 +149,11 @@ def test_a_bug_of_ours_is_a_problem_with_an_incident_and_without_its_secrets(
 
     monkeypatch.setattr("jobs.store.submit", fail)
     with TestClient(create_app(settings), raise_server_exceptions=False) as client:
-        problem = problem_of(client.post("/jobs", json=body()), 500)
+        response = client.post("/jobs", json=body(), headers={"X-Request-ID": "of-the-bug"})
+    problem = problem_of(response, 500)
     assert problem["type"] == "/problems/internal"
-    assert "incident" in problem["detail"]
+    assert "of-the-bug" in problem["detail"]
+    assert response.headers["x-request-id"] == "of-the-bug"
     assert "hunter2" not in str(problem)
 
 

@@ -1,5 +1,6 @@
 """The processes themselves: who imports what, who dies with whom."""
 
+import json
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import psutil
 
 from jobs.settings import Settings
 from tests.worker.conftest import Bench, eventually
+from worker.assignment import Assignment
 
 SUPERVISE = """
 import sys, threading
@@ -62,3 +64,41 @@ def test_the_child_knows_no_way_to_the_database(bench: Bench, slow_llama: Path) 
             child.kill()
     finally:
         del os.environ["DATABASE_URL"], os.environ["REDIS_URL"]
+
+
+def test_what_goes_wrong_in_the_child_is_one_line_of_the_log_that_names_the_job(
+    settings: Settings, tiny_llama: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "registry").write_text("no folder")
+    assignment = Assignment(
+        job_id="the-job",
+        claim="the-job-1",
+        attempt=2,
+        log_format="json",
+        request={"model": str(tiny_llama), "method": "osscar", "ratio": 0.5},
+        registry_root=tmp_path / "registry",
+        local_roots=[tiny_llama.parent],
+        trusted_remote_code=[],
+        allow_pickle=False,
+        device="cpu",
+        memory_budget=settings.memory_budget,
+        work=tmp_path,
+    )
+    # Its standard input stays open: at its end the child would end too.
+    with subprocess.Popen(
+        [sys.executable, "-m", "worker.child"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert child.stderr is not None
+        child.stdin.write(assignment.model_dump_json().encode() + b"\n")
+        child.stdin.flush()
+        told = json.loads(child.stdout.read())
+        logged = json.loads(child.stderr.read())
+    assert told["data"]["type"] == "/problems/internal"
+    assert (logged["job_id"], logged["attempt"], logged["level"]) == ("the-job", 2, "error")
+    assert logged["incident"] in told["data"]["detail"]
+    assert "NotADirectoryError" in json.dumps(logged["exception"])
