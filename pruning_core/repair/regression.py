@@ -120,7 +120,7 @@ def ridge(gram: Tensor, damping: float) -> Tensor:
 
 def damp(gram: Tensor, damping: float) -> Tensor:
     """H = AᵀA + λI, so that dead channels leave it invertible."""
-    return gram + ridge(gram, damping) * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+    return _raise_diagonal(gram, ridge(gram, damping))
 
 
 def solve_on(hessian: Tensor, targets: Tensor, kept: Tensor) -> Tensor:
@@ -136,10 +136,16 @@ def factorise(hessian: Tensor) -> tuple[Tensor, Tensor]:
     """
     mean = hessian.diagonal().mean()
     for more in MORE_DAMPING:
-        damped = hessian + more * mean * torch.eye(len(hessian), dtype=hessian.dtype, device=hessian.device)
+        damped = _raise_diagonal(hessian, more * mean)
         factor, failed = torch.linalg.cholesky_ex(damped)
         if not failed:
             return damped, factor
     raise torch.linalg.LinAlgError(  # type: ignore[attr-defined]  # torch does not list it
         "AᵀA is far from positive semidefinite"
     )
+
+
+def _raise_diagonal(matrix: Tensor, by: Tensor) -> Tensor:
+    raised = matrix.clone()
+    raised.diagonal().add_(by)
+    return raised
