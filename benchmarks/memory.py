@@ -2,7 +2,7 @@ r"""Memory, time and reading of a pruning that streams its layers: random Llama-
 
     python -m benchmarks.memory growth --folder FOLDER     # the peak at 8, 16, 32 and 64 equal layers
     python -m benchmarks.memory limit --folder FOLDER      # 12 GB of weights under a limit of 4 GB, as root on Linux
-    python -m benchmarks.memory overhead --folder FOLDER   # a model that fits, resident and streamed
+    python -m benchmarks.memory overhead --folder FOLDER   # a model that fits, resident and streamed at once
 
 Each by both methods, or by `--method` alone. Checkpoints are written into FOLDER layer by layer and stay there. Every
 pruning is a process of its own; for `limit` the kernel limits it, in a memory control group. Prints JSON lines:
@@ -19,6 +19,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -95,13 +96,29 @@ def main() -> None:
                 run(asked.folder, Shape(layers, 768, 1536), Text(4, 128), method, remove=layers // 8)
     elif asked.what == "overhead":
         for method in methods:
-            for weights in ("resident", "streamed"):
-                run(asked.folder, Shape(16, 1024, 2048), Text(8, 128), method, remove=2, weights=weights)
+            compare(asked.folder, Shape(16, 1024, 2048), Text(8, 128), method, remove=2)
     else:
         with memory_group(4 * GIBIBYTE) as join:
             for method in methods:
                 job = (Shape(42, 5120, 2560), Text(8, 16), method)
                 run(asked.folder, *job, remove=5, budget=4 * GIBIBYTE - BESIDE, join=join)
+
+
+def compare(folder: Path, shape: Shape, text: Text, method: str, *, remove: int) -> None:
+    """Prune with layers resident and streamed, at the same time on a thread each.
+
+    One after the other, a machine that others use as well would be another for each.
+    """
+    ensure_checkpoint(folder, shape)
+    with ThreadPoolExecutor(2) as pool:
+        runs = [
+            pool.submit(
+                run, folder, shape, text, method, remove=remove, weights=weights, tight=False, threads=1
+            )
+            for weights in ("resident", "streamed")
+        ]
+    for each in runs:
+        each.result()
 
 
 def run(
@@ -112,13 +129,13 @@ def run(
     *,
     remove: int,
     weights: str = "streamed",
+    tight: bool = True,
     budget: int | None = None,
+    threads: int | None = None,
     join: Callable[[], None] | None = None,
 ) -> None:
     """Prune in a process of its own, and print what it took."""
-    model = folder / shape.name
-    if not (model / "config.json").exists():
-        write_checkpoint(shape, model)
+    model = ensure_checkpoint(folder, shape)
     recipe = {
         "model": str(model),
         "method": method,
@@ -128,7 +145,7 @@ def run(
         "evaluation": {"dataset": "builtin", "samples": 1, "sequence_length": text.sequence_length},
         "weights": weights,
     }
-    if weights == "streamed":
+    if tight:
         # Not a byte more, so that hidden states rest on disk.
         sizes = estimate(Preflight(parse_recipe(recipe), roots=None))
         recipe["memory_budget"] = {"device": budget or sizes.streamed_device_bytes}
@@ -137,6 +154,7 @@ def run(
         [*command, "--job", json.dumps(recipe)],
         stdout=subprocess.PIPE,
         text=True,
+        env=os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {}),
         preexec_fn=join,
         check=False,
     )
@@ -197,6 +215,14 @@ def _require_answer(folder: Path, recipe: dict[str, Any]) -> None:
     logits = model(input_ids=torch.arange(8)[None]).logits
     if not logits.isfinite().all():
         raise SystemExit(f"what was pruned does not answer: {recipe}")
+
+
+def ensure_checkpoint(folder: Path, shape: Shape) -> Path:
+    model = folder / shape.name
+    # Written last.
+    if not (model / "config.json").exists():
+        write_checkpoint(shape, model)
+    return model
 
 
 def write_checkpoint(shape: Shape, folder: Path) -> None:
