@@ -254,6 +254,10 @@ def _answer_http(request: Request, error: Exception) -> Response:
         case HTTPStatus.BAD_REQUEST:
             # Not UTF-8, nested too deeply, numbers of thousands of digits.
             body = MalformedJsonError("The body cannot be read as JSON. Send a JSON object in UTF-8.").body()
+        case HTTPStatus.UNAUTHORIZED:
+            body = UnauthorizedError(
+                "The Authorization header cannot be read. Send `Authorization: Bearer KEY`."
+            ).body()
         case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             body = BodyTooLargeError(error.detail).body()
         case HTTPStatus.NOT_FOUND:

@@ -2,6 +2,7 @@
 
 import errno
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -9,6 +10,11 @@ from pydantic import BaseModel
 
 from registry.durable import sync, sync_tree
 from registry.manifest import MANIFEST_NAME, Manifest, ManifestFile, describe_files
+
+CHECKPOINT, TOKEN = "checkpoint", "token"
+"""What is in a claim's folder; only who has the folder that was made for the claim finds a token there."""
+
+GIVEN_UP = ".given-up"
 
 
 class Artifact(BaseModel):
@@ -25,6 +31,10 @@ class Artifact(BaseModel):
 
 class NameTakenError(RuntimeError):
     """Another job has already published under this name."""
+
+
+class GivenUpError(RuntimeError):
+    """What the claim staged was discarded: the job is another claim's, or has ended."""
 
 
 class NotWritableError(RuntimeError):
@@ -57,16 +67,28 @@ class LocalRegistry:
                 f"the registry at {self.root} cannot be written to ({error.strerror})."
             ) from error
 
+    def claims(self) -> list[str]:
+        """Name the claims that have staged something."""
+        return sorted({folder.name.removesuffix(GIVEN_UP) for folder in self.staging_root.glob("*")})
+
     def stage(self, claim: str) -> Path:
         """Give an empty folder to write a checkpoint into, on the same file system as its final place."""
-        folder = self.staging_root / claim
-        shutil.rmtree(folder, ignore_errors=True)
+        self.discard(claim)
+        folder = self.staging_root / claim / CHECKPOINT
         folder.mkdir(parents=True)
+        (folder.parent / TOKEN).touch()
         return folder
 
     def discard(self, claim: str) -> None:
-        """Delete what a claim staged and did not publish."""
-        shutil.rmtree(self.staging_root / claim, ignore_errors=True)
+        """Delete what a claim staged and did not publish, also under the hands of one who still writes.
+
+        It goes in one step: whoever would publish it finds all of it or no token.
+        """
+        aside = self.staging_root / f"{claim}{GIVEN_UP}"
+        shutil.rmtree(aside, ignore_errors=True)
+        with suppress(FileNotFoundError):
+            (self.staging_root / claim).rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
 
     def publish(self, claim: str, job_id: str, name: str) -> Artifact:
         """Move what `claim` of `job_id` staged to its final place: digest, write the manifest, flush, rename.
@@ -76,9 +98,11 @@ class LocalRegistry:
 
         Raises:
             NameTakenError: another job has published under `name`.
+            GivenUpError: what the claim staged was discarded.
         """
-        staged, final = self.staging_root / claim, self.root / name
+        staged, final = self.staging_root / claim / CHECKPOINT, self.root / name
         if not final.exists():
+            self._take_token(claim)
             self._make_public(staged)
             manifest = Manifest(name=name, job_id=job_id, files=describe_files(staged))
             (staged / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
@@ -109,6 +133,13 @@ class LocalRegistry:
         if manifest.job_id != job_id:
             raise NameTakenError(f"{name} was published by job {manifest.job_id}.")
         return Artifact(name=name, location=str(folder), bytes=manifest.bytes, files=manifest.files)
+
+    def _take_token(self, claim: str) -> None:
+        """Make sure that this is the folder that was staged: who writes a checkpoint makes anew what is gone."""
+        try:
+            (self.staging_root / claim / TOKEN).unlink()
+        except FileNotFoundError as error:
+            raise GivenUpError(f"what {claim} staged was discarded") from error
 
     @staticmethod
     def _make_public(folder: Path) -> None:

@@ -13,10 +13,10 @@ class Assignment(BaseModel):
     """One job for one child process. No database, no broker, no lease: the child could not touch them if it tried.
 
     Attributes:
-        attempt: which one of the job, for the log.
-        log_format: of the log.
         job_id: names the published checkpoint.
         claim: names the folder in which it is staged.
+        attempt: which one of the job, for the log.
+        log_format: of the log.
         request: the job's request as stored.
         registry_root: where the checkpoint goes.
         local_roots: folders that the request's local paths must lie under.
@@ -49,8 +49,10 @@ class Work(BaseModel):
 
 
 class ShareAssignment(BaseModel):
-    """One share of another worker's search for one child process; request, folders, trust and device as above."""
+    """One share of another worker's search for one child process; job, log, request, trust and device as above."""
 
+    job_id: str
+    log_format: LogFormat
     request: dict[str, Any]
     work: Work
     local_roots: list[Path]

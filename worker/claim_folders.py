@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy import Engine
 
 from jobs.store import Lease, unfinished
+from registry.local import LocalRegistry
 
 NAME = re.compile(r"(?P<job>[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})-\d+")
 
@@ -26,7 +27,7 @@ def take_work_folder(root: Path, lease: Lease) -> Path:
     The next attempt goes on from what is in it. Who was late does not take it: his claim is the earlier one.
     """
     folder = root / name_of(lease)
-    earlier = _earlier(root, lease)
+    earlier = sorted(left for left in root.glob(f"{lease.job_id}-*") if left.name < folder.name)
     if earlier:
         earlier.pop().rename(folder)
     for left in earlier:
@@ -35,23 +36,21 @@ def take_work_folder(root: Path, lease: Lease) -> Path:
     return folder
 
 
-def drop_earlier_claims(root: Path, lease: Lease) -> None:
-    """Remove what earlier claims of the job left under `root`."""
-    for left in _earlier(root, lease):
-        shutil.rmtree(left, ignore_errors=True)
+def discard_earlier_claims(registry: LocalRegistry, lease: Lease) -> None:
+    """Discard what earlier claims of the job staged."""
+    for claim in registry.claims():
+        if claim.startswith(f"{lease.job_id}-") and claim < name_of(lease):
+            registry.discard(claim)
 
 
-def sweep_claim_folders(engine: Engine, *roots: Path) -> None:
+def sweep_claims(engine: Engine, work_root: Path, registry: LocalRegistry) -> None:
     """Remove the folders of jobs that have ended, wherever they did."""
-    named = {folder: NAME.fullmatch(folder.name) for root in roots for folder in root.glob("*")}
-    folders = {folder: UUID(name["job"]) for folder, name in named.items() if name}
-    if not folders:
+    claims = {*registry.claims(), *(folder.name for folder in work_root.glob("*"))}
+    jobs = {claim: UUID(name["job"]) for claim in claims if (name := NAME.fullmatch(claim))}
+    if not jobs:
         return
-    going_on = unfinished(engine, set(folders.values()))
-    for folder, job_id in folders.items():
+    going_on = unfinished(engine, set(jobs.values()))
+    for claim, job_id in jobs.items():
         if job_id not in going_on:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _earlier(root: Path, lease: Lease) -> list[Path]:
-    return sorted(left for left in root.glob(f"{lease.job_id}-*") if left.name < name_of(lease))
+            shutil.rmtree(work_root / claim, ignore_errors=True)
+            registry.discard(claim)

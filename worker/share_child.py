@@ -4,6 +4,7 @@ from base64 import b64encode
 
 import structlog
 
+from jobs import logs
 from pruning_core import parse_recipe
 from pruning_core.depth.conditions import Conditions
 from pruning_core.depth.share import Share
@@ -20,6 +21,8 @@ def main() -> None:
     """Read an assignment from standard input, score, and give the losses on standard output, or none."""
     parent = Parent()
     assignment = ShareAssignment.model_validate_json(parent.hear())
+    logs.configure(assignment.log_format)
+    structlog.contextvars.bind_contextvars(job_id=assignment.job_id)
     recipe = parse_recipe(recipe_of(assignment.request))
     assert isinstance(recipe, DepthRecipe)  # noqa: S101  nothing else is shared out
     share = Share.model_validate(assignment.work.share)

@@ -38,7 +38,7 @@ def score_share(
         taken = take_share(engine, ticket, worker)
         if taken is None:
             return False
-        with ChildProcess("worker.share_child", _assign(taken, settings)) as child:
+        with ChildProcess("worker.share_child", _assign(ticket, taken, settings)) as child:
             losses = _Watch(engine, settings, ticket, worker, stopping).wait(child)
         given = losses is not None and give_losses(engine, ticket, worker, losses)
     except Exception:
@@ -53,8 +53,10 @@ def score_share(
     return given
 
 
-def _assign(taken: TakenShare, settings: Settings) -> ShareAssignment:
+def _assign(ticket: Ticket, taken: TakenShare, settings: Settings) -> ShareAssignment:
     return ShareAssignment(
+        job_id=str(ticket.round.job_id),
+        log_format=settings.log_format,
         request=taken.request,
         work=Work.model_validate(taken.work),
         local_roots=list(settings.local_roots),

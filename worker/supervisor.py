@@ -25,7 +25,7 @@ from jobs.settings import Settings
 from jobs.store import Event, Lease, LeaseLost, cancelled, claim, fail, hand_back, record, renew, succeed
 from registry.local import LocalRegistry
 from worker.assignment import COLLECT, FAILED, OFFER, SUCCEEDED, Assignment, Collected, Message
-from worker.claim_folders import drop_earlier_claims, name_of, sweep_claim_folders, take_work_folder
+from worker.claim_folders import discard_earlier_claims, name_of, sweep_claims, take_work_folder
 from worker.process import ChildProcess
 from worker.shared_search import SharedSearch
 
@@ -55,7 +55,7 @@ def run_job(  # noqa: PLR0917  who, what and where
     """
     registry = LocalRegistry(settings.registry_root)
     # Before there is a claim that a database which is away could cost.
-    sweep_claim_folders(engine, settings.work_root, registry.staging_root)
+    sweep_claims(engine, settings.work_root, registry)
     lease = claim(engine, job_id, worker, settings.lease_seconds)
     if lease is None:
         return
@@ -72,7 +72,7 @@ def _see_through(  # noqa: PLR0917  the same as its caller's
     stopping: threading.Event,
     messages: ShareMessages,
 ) -> None:
-    drop_earlier_claims(registry.staging_root, lease)
+    discard_earlier_claims(registry, lease)
     work = take_work_folder(settings.work_root, lease)
     try:
         with ChildProcess("worker.child", _assign(lease, settings, work)) as child:

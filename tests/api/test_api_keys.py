@@ -57,7 +57,15 @@ def job(guarded: TestClient, make_key: MakeKey, body: Change) -> str:
 
 
 @pytest.mark.parametrize(
-    "headers", [{}, by("sec_nonsense"), by("é"), {"Authorization": "Basic bm9ib2R5OmE="}]
+    "headers",
+    [
+        {},
+        by("sec_nonsense"),
+        by("é"),
+        {"Authorization": "Basic bm9ib2R5OmE="},
+        {"Authorization": "Basic ?"},
+        {"Authorization": "Digest x"},
+    ],
 )
 def test_without_a_key_there_is_nothing_to_see_or_to_do(
     headers: dict[str, str], guarded: TestClient, job: str, body: Change, engine: Engine

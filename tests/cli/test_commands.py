@@ -11,11 +11,9 @@ from typing import Any
 
 import pytest
 import torch
-from click.testing import Result
 from safetensors.torch import load_file
-from typer.testing import CliRunner
 
-from cli.main import app
+from tests.cli.invoking import invoke
 from tests.estimated_models import CONFIGS, ROWS
 from tests.running_service import Service
 from tests.tiny_models import make_tiny_llama
@@ -32,13 +30,6 @@ def secateur(*arguments: str, code: int = 0, **env: str) -> subprocess.Completed
         command, capture_output=True, text=True, env={**os.environ, "COLUMNS": "200", **env}, check=False
     )
     assert done.returncode == code, done.stdout + done.stderr
-    return done
-
-
-def invoke(*arguments: str, code: int = 0, **env: str) -> Result:
-    """The same in this process, which has imported torch already."""
-    done = CliRunner().invoke(app, arguments, env={"COLUMNS": "200", **env})
-    assert done.exit_code == code, done.output
     return done
 
 

@@ -6,16 +6,9 @@ from typing import Any
 
 import pytest
 from click.testing import Result
-from typer.testing import CliRunner
 
-from cli.main import app
+from tests.cli.invoking import invoke
 from tests.running_service import Service
-
-
-def invoke(*arguments: str, code: int = 0, **env: str | None) -> Result:
-    done = CliRunner().invoke(app, arguments, env={"COLUMNS": "200", "DATABASE_URL": None, **env})
-    assert done.exit_code == code, done.output
-    return done
 
 
 def keys(*arguments: str, service: Service, code: int = 0) -> Result:

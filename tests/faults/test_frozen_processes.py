@@ -10,14 +10,12 @@ import psutil
 import pytest
 
 from jobs import store
-from jobs.database import connect
-from jobs.settings import Settings
 from jobs.states import Stage, State
 from registry.local import LocalRegistry
 from registry.manifest import MANIFEST_NAME, Manifest
 from tests.conftest import PostgresServer
 from tests.worker.conftest import eventually
-from tests.worker.crew import Crew, running
+from tests.worker.crew import Crew, crew_of_two
 
 LEASE_SECONDS = 3
 
@@ -27,18 +25,15 @@ def crew(
     server: PostgresServer, migrated: str, broker_url: str, tmp_path: Path, models: Path
 ) -> Iterator[Crew]:
     """Two workers whose leases are short."""
-    with server.database(migrated) as url:
-        settings = Settings(
-            database_url=url,
-            redis_url=broker_url,
-            data_dir=tmp_path / "data",
-            local_roots=(models,),
-            lease_seconds=LEASE_SECONDS,
-        )
-        engine = connect(settings)
-        with running(engine, settings, workers=2) as crew:
-            yield crew
-        engine.dispose()
+    with crew_of_two(
+        server,
+        migrated,
+        redis_url=broker_url,
+        data_dir=tmp_path / "data",
+        local_roots=(models,),
+        lease_seconds=LEASE_SECONDS,
+    ) as crew:
+        yield crew
 
 
 def request(model: Path) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def counted(function):
     return call
 
 os.fsync = counted(os.fsync)
-for operation in ("chmod", "write_text", "mkdir", "rename"):
+for operation in ("chmod", "write_text", "mkdir", "rename", "unlink"):
     setattr(pathlib.Path, operation, counted(getattr(pathlib.Path, operation)))
 registry.local.describe_files = counted(registry.local.describe_files)
 LocalRegistry(pathlib.Path(root)).publish(job, job, name)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.local import LocalRegistry, NameTakenError, NotWritableError
+from registry.local import GivenUpError, LocalRegistry, NameTakenError, NotWritableError
 from registry.manifest import MANIFEST_NAME
 from tests.registry.conftest import JOB, NAME, OTHER_JOB, stage
 
@@ -114,13 +114,45 @@ def test_what_an_earlier_attempt_staged_is_wiped(registry: LocalRegistry) -> Non
 
 
 def test_a_claim_that_was_given_up_stages_apart_from_the_next(registry: LocalRegistry) -> None:
-    stage(registry, "lost", content="half")
-    stage(registry, "next", content="whole")
+    lost = stage(registry, "lost", content="half")
+    following = stage(registry, "next", content="whole")
     # Who does not know yet that the job is another's goes on writing, and publishes first.
-    (registry.staging_root / "lost" / "more").write_text("late")
-    assert files_below(registry.staging_root / "next") == {"config.json", "deeper/model.safetensors"}
+    (lost / "more").write_text("late")
+    assert files_below(following) == {"config.json", "deeper/model.safetensors"}
     first = registry.publish("lost", JOB, NAME)
     assert registry.publish("next", JOB, NAME) == first
+    assert list(registry.staging_root.iterdir()) == []
+
+
+def test_what_was_discarded_under_the_hands_of_its_writer_is_not_published(registry: LocalRegistry) -> None:
+    folder = stage(registry)
+    registry.discard(JOB)
+    # As `save_pretrained` does: of what came before, nothing is in it.
+    folder.mkdir(parents=True)
+    (folder / "tokenizer.json").write_text("{}")
+    with pytest.raises(GivenUpError, match=JOB):
+        registry.publish(JOB, JOB, NAME)
+    assert not (registry.root / NAME).exists()
+    registry.discard(JOB)
+    assert registry.claims() == []
+
+
+def test_what_is_discarded_while_it_is_published_is_not_published(
+    registry: LocalRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage(registry)
+    monkeypatch.setattr("registry.local.sync_tree", lambda _: registry.discard(JOB))
+    with pytest.raises(FileNotFoundError):
+        registry.publish(JOB, JOB, NAME)
+    assert not (registry.root / NAME).exists()
+
+
+def test_what_a_killed_discard_left_is_discarded_by_the_next(registry: LocalRegistry) -> None:
+    stage(registry)
+    (registry.staging_root / JOB).rename(registry.staging_root / f"{JOB}.given-up")
+    stage(registry)
+    assert registry.claims() == [JOB]
+    registry.discard(JOB)
     assert list(registry.staging_root.iterdir()) == []
 
 

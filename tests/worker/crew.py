@@ -14,9 +14,11 @@ from kombu import Connection
 from sqlalchemy import Engine
 
 from jobs import store
+from jobs.database import connect
 from jobs.models import Job
 from jobs.queue import WakeUps, make_celery
 from jobs.settings import Settings
+from tests.conftest import PostgresServer
 from tests.worker.conftest import eventually, is_over
 
 WORKER = [
@@ -111,6 +113,17 @@ class Crew:
                 process.send_signal(signal.SIGTERM)
         for process in self._processes:
             process.wait(timeout=30)
+
+
+@contextmanager
+def crew_of_two(server: PostgresServer, migrated: str, **settings: Any) -> Iterator[Crew]:
+    """Two workers with a database of their own."""
+    with server.database(migrated) as url:
+        chosen = Settings(database_url=url, **settings)
+        engine = connect(chosen)
+        with running(engine, chosen, workers=2) as crew:
+            yield crew
+        engine.dispose()
 
 
 @contextmanager

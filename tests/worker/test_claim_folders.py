@@ -11,10 +11,11 @@ from jobs import store
 from jobs.models import JobEvent
 from jobs.states import State
 from jobs.store import Lease
+from registry.local import LocalRegistry
 from tests.pruning_core.interruption import require_same_files
 from tests.tiny_models import make_tiny_llama
 from tests.worker.conftest import Bench, eventually
-from worker.claim_folders import drop_earlier_claims, name_of, sweep_claim_folders, take_work_folder
+from worker.claim_folders import discard_earlier_claims, name_of, sweep_claims, take_work_folder
 
 
 def test_a_job_that_was_handed_back_goes_on_and_gives_the_very_same_checkpoint(
@@ -89,27 +90,30 @@ def test_who_is_late_does_not_take_his_successors_folder(tmp_path: Path) -> None
 
 def test_what_an_earlier_claim_staged_goes_and_what_a_later_one_stages_stays(tmp_path: Path) -> None:
     ours = lease(uuid4(), 10)
-    folders = [tmp_path / name_of(replace(ours, claim=claim)) for claim in (2, 10, 11)]
-    other = tmp_path / name_of(lease(uuid4(), 1))
-    for folder in (*folders, other):
-        folder.mkdir()
-    drop_earlier_claims(tmp_path, ours)
-    assert sorted(tmp_path.iterdir()) == sorted([*folders[1:], other])
+    registry = LocalRegistry(tmp_path)
+    claims = [name_of(replace(ours, claim=claim)) for claim in (2, 10, 11)]
+    other = name_of(lease(uuid4(), 1))
+    for claim in (*claims, other):
+        registry.stage(claim)
+    discard_earlier_claims(registry, ours)
+    assert registry.claims() == sorted([*claims[1:], other])
 
 
 def test_folders_of_jobs_that_ended_elsewhere_go(bench: Bench, tiny_llama: Path, engine: Engine) -> None:
-    root = bench.settings.work_root
+    root, registry = bench.settings.work_root, LocalRegistry(bench.settings.registry_root)
     ended, waiting = bench.submit(tiny_llama), bench.submit(tiny_llama)
     for job_id in (ended, waiting, uuid4()):
         take_work_folder(root, lease(job_id, 1))
+        registry.stage(name_of(lease(job_id, 2)))
     (root / "notes").mkdir()
     (root / "of-some-body-else-s-own").mkdir()
     store.request_cancel(engine, ended)
-    sweep_claim_folders(engine, root)
+    sweep_claims(engine, root, registry)
+    assert registry.claims() == [f"{waiting}-{2:020d}"]
     assert [folder.name for folder in sorted(root.iterdir())] == sorted(
         [f"{waiting}-{1:020d}", "notes", "of-some-body-else-s-own"]
     )
 
 
 def test_nothing_is_swept_where_nothing_is(tmp_path: Path, engine: Engine) -> None:
-    sweep_claim_folders(engine, tmp_path / "nowhere")
+    sweep_claims(engine, tmp_path / "nowhere", LocalRegistry(tmp_path / "no registry"))

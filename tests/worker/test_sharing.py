@@ -14,48 +14,46 @@ from sqlalchemy.orm import Session
 
 from cli.embedded.valkey import EmbeddedValkey
 from jobs import store
-from jobs.database import connect
 from jobs.models import JobShare
-from jobs.settings import Settings
 from jobs.states import State
 from tests.conftest import PostgresServer
 from tests.worker.conftest import eventually
-from tests.worker.crew import Crew, running
+from tests.worker.crew import Crew, crew_of_two
 
 Table = list[dict[str, Any]]
 
 
 @contextmanager
-def crew_of_two(
+def crew_that_waits(
     server: PostgresServer, migrated: str, folder: Path, models: Path, patience: float
 ) -> Iterator[Crew]:
-    """Two workers with a database and a broker of their own, for it will be emptied."""
-    with server.database(migrated) as url, EmbeddedValkey(folder / "valkey") as valkey:
-        settings = Settings(
-            database_url=url,
+    """Two workers with a broker of their own, for it will be emptied."""
+    with (
+        EmbeddedValkey(folder / "valkey") as valkey,
+        crew_of_two(
+            server,
+            migrated,
             redis_url=valkey.url,
             data_dir=folder / "data",
             local_roots=(models,),
             share_patience_seconds=patience,
-        )
-        engine = connect(settings)
-        with running(engine, settings, workers=2) as crew:
-            yield crew
-        engine.dispose()
+        ) as crew,
+    ):
+        yield crew
 
 
 @pytest.fixture(scope="module")
 def crew(
     server: PostgresServer, migrated: str, tmp_path_factory: pytest.TempPathFactory, models: Path
 ) -> Iterator[Crew]:
-    with crew_of_two(server, migrated, tmp_path_factory.mktemp("crew"), models, patience=60) as crew:
+    with crew_that_waits(server, migrated, tmp_path_factory.mktemp("crew"), models, patience=60) as crew:
         yield crew
 
 
 @pytest.fixture
 def impatient_crew(server: PostgresServer, migrated: str, tmp_path: Path, models: Path) -> Iterator[Crew]:
     """Who waits no longer than a second beyond twice what the own share took."""
-    with crew_of_two(server, migrated, tmp_path, models, patience=1) as crew:
+    with crew_that_waits(server, migrated, tmp_path, models, patience=1) as crew:
         yield crew
 
 
