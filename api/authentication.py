@@ -114,7 +114,8 @@ def _count(request: Request, key: ApiKey) -> None:
 def _unauthorized(reason: str) -> UnauthorizedError:
     return UnauthorizedError(
         f"{reason} Send `Authorization: Bearer KEY`; the operator makes keys with `secateur keys create`.",
-        headers={"WWW-Authenticate": 'Basic realm="Secateur", charset="UTF-8", Bearer'},
+        # Alone: Chromium asks nobody where another challenge stands in the same line.
+        headers={"WWW-Authenticate": 'Basic realm="Secateur", charset="UTF-8"'},
     )
 
 

@@ -131,7 +131,7 @@ def report(job: dict[str, Any]) -> Table:
 def keys_table(keys: list[dict[str, Any]]) -> Table:
     """API keys, as `secateur keys list` shows them."""
     table = Table(
-        "name", "begins with", "may", "queued jobs", "requests a minute", "last used", "revoked", box=None
+        "name", "begins with", "may", "queued", "a minute", "last used (UTC)", "revoked (UTC)", box=None
     )
     for key in keys:
         table.add_row(
@@ -140,8 +140,12 @@ def keys_table(keys: list[dict[str, Any]]) -> Table:
             ", ".join(key["scopes"]),
             str(key["max_queued_jobs"]),
             str(key["requests_per_minute"]),
-            key["last_used_at"] or "never",
-            key["revoked_at"] or "",
+            _to_the_minute(key["last_used_at"]) or "never",
+            _to_the_minute(key["revoked_at"]),
             style="dim" if key["revoked_at"] else "",
         )
     return table
+
+
+def _to_the_minute(time: str | None) -> str:
+    return time[: len("2026-11-25T13:19")].replace("T", " ") if time else ""

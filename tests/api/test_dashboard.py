@@ -5,11 +5,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import Engine
 
+from jobs import store
+from jobs.api_keys import Scope
 from jobs.database import connect
 from jobs.settings import Settings
 from tests.api.conftest import Api
 from tests.api.dashboard_rows import PLANTED, fill
+from tests.api.running import running_api
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -66,6 +70,22 @@ def page(browser: "Browser", running_url: str, jobs: list[str], complaints: list
     yield page
     page.close()
     assert complaints == []
+
+
+@pytest.mark.parametrize(("key", "status"), [(True, 200), (False, 401)])
+def test_where_keys_are_required_the_browser_asks_for_one(
+    browser: "Browser", settings: Settings, engine: Engine, tmp_path: Path, key: bool, status: int
+) -> None:
+    made = store.create_key(engine, "person", [Scope.READ], max_queued_jobs=1, requests_per_minute=100)
+    credentials = {"username": "anybody", "password": made.secret if key else "sec_wrong"}
+    guarded = settings.model_copy(update={"require_api_keys": True})
+    with (
+        running_api(guarded, tmp_path / "api.log") as url,
+        browser.new_context(http_credentials=credentials) as context,  # type: ignore[arg-type]  # as above
+    ):
+        answer = context.new_page().goto(url)
+        assert answer is not None
+        assert answer.status == status
 
 
 def rows(page: "Page") -> list[str]:
