@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install install-test demo up test check bench
+.PHONY: help install install-test demo up test check soak fuzz audit bench
 
 PYTHON ?= python3
 VENV := .venv
@@ -48,9 +48,20 @@ check: install-test ## Lint, format, types, and who may import whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Two processes of one thread each: much of the suite waits for other processes, and tiny models want no second thread.
+# Processes of one thread each: much of the suite waits for other processes, and tiny models want no second thread.
 test: check ## Run make check and every test
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder
+
+soak: install-test ## Three hundred jobs while something is killed every few seconds; at most 15 minutes
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.soak
+
+fuzz: install-test ## Try thousands of made-up requests on the API; takes many minutes
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/api/fuzzing --fuzz 300
+
+audit: ## Look up the known vulnerabilities of every pinned package; asks PyPI
+	@$(PYTHON) -m venv $(VENV)-audit
+	@$(VENV)-audit/bin/pip install --quiet pip-audit
+	$(VENV)-audit/bin/pip-audit --strict --requirement constraints.txt --no-deps --disable-pip
 
 bench: install-test ## List the benchmarks and what they need
 	@echo "Each is a module that prints JSON:"

@@ -1,24 +1,28 @@
 """The API put together."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
+from prometheus_client import CollectorRegistry, ProcessCollector
 
 from api import authentication, problems
 from api.body_limit import BodyLimit
+from api.event_feed import EventFeed
+from api.failures import Failures
+from api.head_limit import HeadLimit
+from api.http_metrics import HttpMetrics
+from api.job_metrics import JobMetrics
+from api.page_restrictions import PageRestrictions
 from api.request_ids import RequestIds
 from api.request_rates import RequestRates
-from api.routes import dashboard, estimates, health, jobs, results
+from api.routes import dashboard, documentation, estimates, events, health, hub, jobs, metrics, results
+from api.stop_signals import on_stop
 from jobs.database import connect
 from jobs.queue import WakeUps, make_celery
 from jobs.settings import Settings
-
-CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; form-action 'none'"
-)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -27,15 +31,29 @@ def create_app(settings: Settings) -> FastAPI:
         title="Secateur",
         summary="Makes language models smaller",
         lifespan=_lifespan,
+        # FastAPI's own pages bring scripts from a CDN; ours has none.
+        docs_url=None,
+        redoc_url=None,
     )
     app.state.settings = settings
+    app.state.metrics = CollectorRegistry()
+    ProcessCollector(registry=app.state.metrics)
     problems.install(app)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
-    app.middleware("http")(_restrict_pages)
+    app.add_middleware(Failures)
+    app.add_middleware(HeadLimit)
+    app.add_middleware(PageRestrictions)
+    app.add_middleware(HttpMetrics, registry=app.state.metrics)
     app.add_middleware(RequestIds)
-    failures = [problems.InternalError, problems.DatabaseUnreachableError]
+    failures = [
+        problems.UriTooLongError,
+        problems.HeadersTooLargeError,
+        problems.InternalError,
+        problems.DatabaseUnreachableError,
+    ]
+    app.include_router(documentation.router)
     app.include_router(health.router, responses=problems.responses(*failures))
-    for module in (jobs, estimates, results, dashboard):
+    for module in (jobs, events, estimates, results, hub, metrics, dashboard):
         app.include_router(module.router, responses=problems.responses(*failures, *authentication.REFUSALS))
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
     return app
@@ -45,19 +63,14 @@ def create_app(settings: Settings) -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
     app.state.engine = connect(settings)
+    app.state.metrics.register(JobMetrics(app.state.engine))
     app.state.rates = RequestRates()
     celery = make_celery(settings)
     # By default a broker that is down is tried for six seconds, which the one who posted would have to wait.
     celery.conf.broker_transport_options["max_retries"] = 0
     app.state.wake_ups = WakeUps(celery)
-    yield
+    feed = app.state.feed = EventFeed(app.state.engine)
+    async with feed.reading():
+        with on_stop(feed.close):
+            yield
     app.state.engine.dispose()
-
-
-async def _restrict_pages(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    response = await call_next(request)
-    # FastAPI's own documentation pages bring scripts from a CDN.
-    if request.url.path not in ("/docs", "/redoc"):
-        response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    return response

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, cast
 
 from fastapi import Depends, Request, Security
+from fastapi.concurrency import run_in_threadpool
 from fastapi.security import (
     HTTPAuthorizationCredentials,
     HTTPBasic,
@@ -53,7 +54,7 @@ ANYONE = Caller(NO_KEY, frozenset(Scope), max_queued_jobs=None)
 """Who asks without a key, where none is required."""
 
 
-def _identify(  # noqa: PLR0917  FastAPI passes arguments by name
+async def _identify(  # noqa: PLR0917  FastAPI passes arguments by name
     request: Request,
     needed: SecurityScopes,
     settings: ServiceSettings,
@@ -77,7 +78,7 @@ def _identify(  # noqa: PLR0917  FastAPI passes arguments by name
                 "A page of another site sent this. Only pages of this service may, and programs."
             )
         return ANYONE
-    key = use_key(database, secret)
+    key = await run_in_threadpool(use_key, database, secret)
     if key is None:
         raise _unauthorized("This API key is unknown, or was revoked.")
     _count(request, key)
@@ -119,7 +120,22 @@ def _unauthorized(reason: str) -> UnauthorizedError:
     )
 
 
+async def _identify_hub_client(
+    request: Request,
+    needed: SecurityScopes,
+    settings: ServiceSettings,
+    database: Database,
+    bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+) -> Caller:
+    """As any caller; but clients of the Hub send their user's token for the Hub also where no key is required."""
+    if not settings.require_api_keys:
+        return ANYONE
+    return await _identify(request, needed, settings, database, bearer, None)
+
+
 REFUSALS = (UnauthorizedError, ForbiddenError, TooManyRequestsError)
 READ = Security(_identify, scopes=[Scope.READ])
 SUBMIT = Security(_identify, scopes=[Scope.SUBMIT])
 Submitter = Annotated[Caller, SUBMIT]
+HUB_READ = Security(_identify_hub_client, scopes=[Scope.READ])
+HubReader = Annotated[Caller, HUB_READ]

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from fastapi import Depends, Query, Request
 
+from api.event_feed import EventFeed
 from api.problems import InvalidRequestError
 from jobs.database import Engine
 from jobs.problem import field_error
@@ -13,19 +14,24 @@ from jobs.settings import Settings
 from jobs.store import Cursor, InvalidCursor
 
 
-def _settings(request: Request) -> Settings:
+# None of these waits for anything. FastAPI sends those that are not async to a thread each.
+async def _settings(request: Request) -> Settings:
     return cast("Settings", request.app.state.settings)
 
 
-def _engine(request: Request) -> Engine:
+async def _engine(request: Request) -> Engine:
     return cast("Engine", request.app.state.engine)
 
 
-def _wake_ups(request: Request) -> WakeUps:
+async def _wake_ups(request: Request) -> WakeUps:
     return cast("WakeUps", request.app.state.wake_ups)
 
 
-def _cursor(cursor: Annotated[str | None, Query(max_length=200)] = None) -> Cursor | None:
+async def _feed(request: Request) -> EventFeed:
+    return cast("EventFeed", request.app.state.feed)
+
+
+async def _cursor(cursor: Annotated[str | None, Query(max_length=200)] = None) -> Cursor | None:
     try:
         return Cursor.decode(cursor) if cursor is not None else None
     except InvalidCursor as error:
@@ -38,6 +44,7 @@ def _cursor(cursor: Annotated[str | None, Query(max_length=200)] = None) -> Curs
 ServiceSettings = Annotated[Settings, Depends(_settings)]
 Database = Annotated[Engine, Depends(_engine)]
 Wake = Annotated[WakeUps, Depends(_wake_ups)]
+Feed = Annotated[EventFeed, Depends(_feed)]
 After = Annotated[Cursor | None, Depends(_cursor)]
 Limit = Annotated[int, Query(ge=1, le=200)]
 JobId = UUID

@@ -24,4 +24,19 @@ JOB_REQUESTS: dict[str, Example] = {
             "evaluation": {"dataset": "builtin", "sequence_length": 1024},
         },
     },
+    "hub": {
+        "summary": "Publish to a private repository on the Hub",
+        "value": {
+            "model": "HuggingFaceTB/SmolLM2-135M-Instruct",
+            "method": "osscar",
+            "ratio": 0.25,
+            "destination": {
+                "kind": "hub",
+                "repo_id": "your-team/smollm2-135m-osscar-25",
+                "private": True,
+                "revision": "main",
+                "overwrite": False,
+            },
+        },
+    },
 }

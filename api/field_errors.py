@@ -8,14 +8,17 @@ from pydantic import BaseModel
 
 from api.schemas import DepthJobRequest, OsscarJobRequest
 from jobs.problem import Problem, field_error
+from registry.destination import HubDestination, LocalDestination
 
 _REQUESTS: dict[str, type[BaseModel]] = {"osscar": OsscarJobRequest, "depth": DepthJobRequest}
+_DESTINATIONS: dict[str, type[BaseModel]] = {"local": LocalDestination, "hub": HubDestination}
+_TAGS = {"method": " or ".join(map(repr, _REQUESTS)), "kind": " or ".join(map(repr, _DESTINATIONS))}
 
 _SAYINGS = {
     "extra_forbidden": ("there is no such field.", "Leave it out."),
     "missing": ("this field is required.", "Add it."),
-    "union_tag_not_found": ("this field is required.", "Add it: 'osscar' or 'depth'."),
-    "union_tag_invalid": ("there is no such method.", "Use one of {expected_tags}."),
+    "union_tag_not_found": ("this field is required.", "Add it: {tags}."),
+    "union_tag_invalid": ("there is no such {name}.", "Use one of {expected_tags}."),
     "literal_error": ("there is no such {name}.", "Use {expected}."),
     "enum": ("there is no such {name}.", "Use {expected}."),
     "greater_than": ("this is too small.", "Use a number above {gt:.10g}."),
@@ -38,6 +41,19 @@ _SAYINGS = {
     ),
     "control_character": ("this holds a control character.", "Leave it out."),
     "name_too_long": ("this is longer than {max_bytes} bytes.", "Use a shorter name."),
+    "nested_too_deeply": (
+        "this is nested deeper than {max_depth} levels.",
+        "Use the fields that /docs shows.",
+    ),
+    "bool_type": ("this is neither true nor false.", "Use true or false, without quotation marks."),
+    "not_a_repository": (
+        "this cannot be the name of a Hub repository.",
+        "Write owner/name, in letters, digits, '-', '_' and '.', and at most 96 characters.",
+    ),
+    "not_a_branch": (
+        "this cannot be the name of a branch.",
+        "Name a branch in letters, digits, '-', '_', '.' and '/', such as main; not a commit, and no refs/….",
+    ),
     "not_a_revision": ("git has no revisions with '..' in their names.", "Name a branch, tag or commit."),
 }
 _NO_MODEL = (
@@ -52,16 +68,19 @@ _RATIO_REMEDY = "Use a number above 0 and below 1."
 def explain(error: Mapping[str, Any]) -> Problem:
     """Turn one of pydantic's errors into a field error of a problem object."""
     kind, value = error["type"], error.get("input")
-    method, path = _place(error["loc"])
+    method, place = _place(error["loc"])
+    path = _without_kind(place)
     if kind.startswith("union_tag"):
-        path, value = ["method"], value.get("method") if isinstance(value, dict) else None
-    elif kind == "missing":
+        tag = "kind" if path else "method"
+        path, value = [*path, tag], value.get(tag) if isinstance(value, dict) else None
+    elif kind in {"missing", "nested_too_deeply"}:
         value = None
     field = ".".join(path) or "body"
     reason, remedy = _saying(kind, field, error["msg"])
     words = {**error.get("ctx", {}), "name": path[-1] if path else "body"}
+    words["tags"] = _TAGS.get(words["name"])
     if kind == "extra_forbidden":
-        remedy = _known_names(method, path[:-1])
+        remedy = _known_names(method, place[:-1])
     elif field == "ratio" and kind != "missing":
         # Says both bounds, whichever way the value is wrong.
         remedy = _RATIO_REMEDY
@@ -78,9 +97,14 @@ def _place(location: tuple[str | int, ...]) -> tuple[str | None, list[str]]:
         case "body", [("osscar" | "depth") as method, *path]:
             return method, path
         case "header", [name]:
-            return None, [name.title()]
+            return None, [name]
         case _:
             return None, parts
+
+
+def _without_kind(place: list[str]) -> list[str]:
+    """Leave out which of the destinations pydantic tried."""
+    return [place[0], *place[2:]] if place[:1] == ["destination"] and len(place) > 1 else place
 
 
 def _saying(kind: str, field: str, message: str) -> tuple[str, str]:
@@ -96,7 +120,7 @@ def _saying(kind: str, field: str, message: str) -> tuple[str, str]:
 def _known_names(method: str | None, parents: list[str]) -> str:
     schema: Any = _REQUESTS.get(method or "")
     for parent in parents:
-        schema = schema.model_fields[parent].annotation
+        schema = _DESTINATIONS.get(parent) or schema.model_fields[parent].annotation
     names = ", ".join(schema.model_fields) if schema else ""
     return f"Leave it out, or use one of: {names}." if names else "Leave it out: there are none here."
 

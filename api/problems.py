@@ -4,8 +4,8 @@ import json
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, ClassVar
+from uuid import UUID
 
-import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
@@ -13,17 +13,14 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 
+from api.allowed_methods import allowed_methods
 from api.field_errors import explain
-from api.request_ids import HEADER
 from jobs.problem import Problem, problem, recipe_problem
-from jobs.store import ping
 from pruning_core import errors
 from pruning_core.errors import RecipeError
 
 MEDIA_TYPE = "application/problem+json"
 _REFERENCE = "#/components/schemas/{model}"
-
-log = structlog.get_logger()
 
 
 class FieldProblem(BaseModel):
@@ -82,6 +79,18 @@ class BodyTooLargeError(ProblemError):
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 
 
+class UriTooLongError(ProblemError):
+    slug = "uri-too-long"
+    title = "The address is too long"
+    status = HTTPStatus.REQUEST_URI_TOO_LONG
+
+
+class HeadersTooLargeError(ProblemError):
+    slug = "headers-too-large"
+    title = "The headers are too large"
+    status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+
+
 class NotJsonError(ProblemError):
     slug = "not-json"
     title = "The body is not declared to be JSON"
@@ -112,10 +121,50 @@ class TooManyQueuedJobsError(ProblemError):
     status = HTTPStatus.TOO_MANY_REQUESTS
 
 
+class RepositoryNotFoundError(ProblemError):
+    slug = "repository-not-found"
+    title = "There is no such repository"
+    status = HTTPStatus.NOT_FOUND
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"Nothing is published as {name}. GET /hub/api/models lists what there is.",
+            headers={"X-Error-Code": "RepoNotFound"},
+        )
+
+
+class RevisionNotFoundError(ProblemError):
+    slug = "revision-not-found"
+    title = "There is no such revision"
+    status = HTTPStatus.NOT_FOUND
+
+    def __init__(self, name: str, revision: str, commit: str) -> None:
+        super().__init__(
+            f"{name} has no revision {revision}. Ask for main, or for its commit {commit}.",
+            headers={"X-Error-Code": "RevisionNotFound"},
+        )
+
+
+class EntryNotFoundError(ProblemError):
+    slug = "entry-not-found"
+    title = "There is no such file"
+    status = HTTPStatus.NOT_FOUND
+
+    def __init__(self, name: str, path: str, commit: str) -> None:
+        super().__init__(
+            f"{name} has no file {path!r}.",
+            # Clients remember under the commit that it is not there.
+            headers={"X-Error-Code": "EntryNotFound", "X-Repo-Commit": commit},
+        )
+
+
 class JobNotFoundError(ProblemError):
     slug = "job-not-found"
     title = "There is no such job"
     status = HTTPStatus.NOT_FOUND
+
+    def __init__(self, job_id: UUID) -> None:
+        super().__init__(f"There is no job {job_id}. GET /jobs lists those there are.")
 
 
 class JobFinishedError(ProblemError):
@@ -201,12 +250,11 @@ def responses(*classes: type[ProblemError] | type[RecipeError]) -> dict[int | st
 
 
 def install(app: FastAPI) -> None:
-    """Let `app` answer every error with a problem, and describe what a problem is."""
+    """Let `app` answer every error that is foreseen with a problem, and describe what a problem is."""
     app.add_exception_handler(ProblemError, _answer_problem)
     app.add_exception_handler(RecipeError, _answer_recipe)
     app.add_exception_handler(RequestValidationError, _answer_validation)
     app.add_exception_handler(HTTPException, _answer_http)
-    app.add_exception_handler(Exception, _answer_unexpected)
     describe = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -222,12 +270,12 @@ def install(app: FastAPI) -> None:
 
 def _answer_problem(_request: Request, error: Exception) -> Response:
     assert isinstance(error, ProblemError)  # noqa: S101  Starlette calls the handler it was given for this class
-    return _respond(error.body(), error.headers)
+    return respond(error.body(), error.headers)
 
 
 def _answer_recipe(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RecipeError)  # noqa: S101  as above
-    return _respond(recipe_problem(error))
+    return respond(recipe_problem(error))
 
 
 def _answer_validation(_request: Request, error: Exception) -> Response:
@@ -236,20 +284,20 @@ def _answer_validation(_request: Request, error: Exception) -> Response:
     first = found[0]
     if first["type"] == "json_invalid":
         where, reason = first["loc"][-1], first["ctx"]["error"]
-        return _respond(MalformedJsonError(f"{reason} at character {where}. Send a JSON object.").body())
+        return respond(MalformedJsonError(f"{reason} at character {where}. Send a JSON object.").body())
     if first["loc"] == ("body",) and first["type"] == "missing":
-        return _respond(MalformedJsonError("The body is empty. Send a JSON object.").body())
+        return respond(MalformedJsonError("The body is empty. Send a JSON object.").body())
     if first["loc"] == ("body",) and isinstance(first["input"], bytes):
         # FastAPI does not parse it then.
-        return _respond(NotJsonError("Send it with the header `Content-Type: application/json`.").body())
+        return respond(NotJsonError("Send it with the header `Content-Type: application/json`.").body())
     fields = [explain(each) for each in found]
     detail = " ".join(f"{each['field']}: {each['reason']} {each['remedy']}" for each in fields)
-    return _respond(InvalidRequestError(detail, fields).body())
+    return respond(InvalidRequestError(detail, fields).body())
 
 
 def _answer_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101  as above
-    status = HTTPStatus(error.status_code)
+    status, headers = HTTPStatus(error.status_code), error.headers
     match status:
         case HTTPStatus.BAD_REQUEST:
             # Not UTF-8, nested too deeply, numbers of thousands of digits.
@@ -267,29 +315,10 @@ def _answer_http(request: Request, error: Exception) -> Response:
             body = _plain_problem(
                 status, f"{request.method} does nothing at {request.url.path}. See /docs for what does."
             )
+            headers = {"Allow": allowed_methods(request)}
         case _:
             body = _plain_problem(status, error.detail)
-    return _respond(body, error.headers)
-
-
-def _answer_unexpected(request: Request, _error: Exception) -> Response:
-    if not ping(request.app.state.engine):
-        detail = (
-            "Try again in a few seconds. A POST /jobs that is sent again with the same Idempotency-Key is never "
-            "carried out twice."
-        )
-        return _respond(
-            DatabaseUnreachableError(detail).body(), {"Retry-After": "5", HEADER: request.state.request_id}
-        )
-    request_id: str = request.state.request_id
-    # The server logs the traceback itself.
-    log.error("unexpected error", request_id=request_id, method=request.method, path=request.url.path)
-    return _respond(
-        InternalError(
-            f"Tell the operator: the API's log has more beside the request id {request_id}."
-        ).body(),
-        {HEADER: request_id},
-    )
+    return respond(body, headers)
 
 
 def _plain_problem(status: HTTPStatus, detail: str) -> Problem:
@@ -303,7 +332,8 @@ def _plain_problem(status: HTTPStatus, detail: str) -> Problem:
     }
 
 
-def _respond(body: Problem, headers: Any = None) -> Response:
+def respond(body: Problem, headers: Any = None) -> Response:
+    """Answer with a problem."""
     # ASCII escapes, because a value that is told back may hold half of a surrogate pair, which UTF-8 cannot.
     content = json.dumps(body, ensure_ascii=True, allow_nan=False)
     return Response(content, status_code=body["status"], media_type=MEDIA_TYPE, headers=headers)

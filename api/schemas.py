@@ -4,26 +4,47 @@ from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
+from typing_extensions import TypeAliasType
 
+from api.nesting import require_shallow
 from jobs.models import Job, JobEvent
 from pruning_core.recipe import DepthRecipe, OsscarRecipe
-from registry.destination import LocalDestination
+from registry.destination import Destination, LocalDestination
+
+MAX_DEADLINE_SECONDS = 365 * 24 * 3600
+
+Deadline = Annotated[
+    int | None,
+    Field(
+        ge=1,
+        le=MAX_DEADLINE_SECONDS,
+        description="A job that has not ended so many seconds after its submission has failed; null is never.",
+    ),
+]
 
 
 class OsscarJobRequest(OsscarRecipe):
     """Width pruning: each MLP keeps its most useful channels."""
 
-    destination: LocalDestination = LocalDestination()
+    destination: Destination = LocalDestination()
+    deadline_seconds: Deadline = None
 
 
 class DepthJobRequest(DepthRecipe):
     """Depth pruning: a run of decoder layers goes."""
 
-    destination: LocalDestination = LocalDestination()
+    destination: Destination = LocalDestination()
+    deadline_seconds: Deadline = None
 
 
-JobRequest = Annotated[OsscarJobRequest | DepthJobRequest, Field(discriminator="method")]
+# A type of its own, because FastAPI would else let the discriminator look into it first.
+JobRequest = TypeAliasType(
+    "JobRequest",
+    Annotated[
+        OsscarJobRequest | DepthJobRequest, Field(discriminator="method"), BeforeValidator(require_shallow)
+    ],
+)
 
 
 class PerplexityPoint(BaseModel):
@@ -77,6 +98,13 @@ class PerplexityReport(PerplexitySummary):
     held_out: HeldOut | None
 
 
+class Upload(BaseModel):
+    """How many bytes of a checkpoint that goes to the Hub are there, and of how many."""
+
+    bytes: int
+    total: int
+
+
 class Parameters(BaseModel):
     """Parameters of the model, tied weights counted once."""
 
@@ -97,6 +125,7 @@ class JobSummary(BaseModel):
     submitted_by: str
     cancel_requested: bool
     created_at: datetime
+    deadline_at: datetime | None
     started_at: datetime | None
     finished_at: datetime | None
     request: dict[str, Any]
@@ -112,11 +141,12 @@ class JobSummary(BaseModel):
 
 
 class JobView(JobSummary):
-    """A job, with what it has measured so far."""
+    """A job, with what it has measured so far; `upload` is null before a checkpoint is on its way to the Hub."""
 
-    EVENT_KINDS: ClassVar = ("claimed", "perplexity", "candidate", "held_out")
+    EVENT_KINDS: ClassVar = ("claimed", "perplexity", "candidate", "held_out", "upload")
 
     perplexity: PerplexityReport
+    upload: Upload | None
 
     @classmethod
     def with_events(cls, job: Job, events: list[JobEvent]) -> Self:
@@ -124,13 +154,14 @@ class JobView(JobSummary):
         # By layers, because a candidate is reported again after each round, with what is known by then.
         candidates: dict[tuple[int, ...], Candidate] = {}
         held_out: HeldOut | None = None
+        upload: Upload | None = None
         for event in events:
             match event.kind:
                 case "claimed":
                     # A new attempt measures anew.
                     points.clear()
                     candidates.clear()
-                    held_out = None
+                    held_out = upload = None
                 case "perplexity":
                     points.append(PerplexityPoint(**event.data))
                 case "candidate":
@@ -141,10 +172,12 @@ class JobView(JobSummary):
                         after=event.data["perplexity_after"],
                         windows=event.data["windows"],
                     )
+                case "upload":
+                    upload = Upload(**event.data)
         fields = _fields(job)
         measured = {"points": points, "candidates": [*candidates.values()], "held_out": held_out}
         fields["perplexity"] = {**fields["perplexity"], **measured}
-        return cls(**fields)
+        return cls(**fields, upload=upload)
 
 
 class JobPage(BaseModel):
@@ -155,7 +188,7 @@ class JobPage(BaseModel):
 
 
 class Result(BaseModel):
-    """What one pruning cost."""
+    """What one pruning cost. `location` is what `from_pretrained` takes, on the Hub with `revision`."""
 
     job_id: UUID
     model: str
@@ -172,6 +205,7 @@ class Result(BaseModel):
     cut: dict[str, Any]
     artifact: str
     location: str
+    revision: str | None
     bytes: int
     seconds: float
     finished_at: datetime
@@ -196,6 +230,7 @@ class Result(BaseModel):
             cut=fields["cut"],
             artifact=artifact["name"],
             location=artifact["location"],
+            revision=artifact.get("revision"),
             bytes=artifact["bytes"],
             seconds=(fields["finished_at"] - fields["started_at"]).total_seconds(),
             finished_at=fields["finished_at"],
@@ -210,10 +245,11 @@ class ResultPage(BaseModel):
 
 
 class Readiness(BaseModel):
-    """Whether jobs can be accepted, and whether workers can be told at once."""
+    """Whether jobs can be accepted, claimed and kept, and whether workers can be told at once."""
 
-    database: Literal["ok", "unreachable"]
+    database: Literal["ok", "unreachable", "read-only", "wrong-schema"]
     broker: Literal["ok", "unreachable"]
+    detail: str | None = None
 
 
 def _fields(job: Job) -> dict[str, Any]:
@@ -229,6 +265,7 @@ def _fields(job: Job) -> dict[str, Any]:
         "submitted_by": job.submitted_by,
         "cancel_requested": job.cancel_requested_at is not None,
         "created_at": job.created_at,
+        "deadline_at": job.deadline_at,
         "started_at": job.started_at,
         "finished_at": job.finished_at,
         "request": job.request,

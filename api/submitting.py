@@ -32,7 +32,8 @@ QUEUE_RETRY_SECONDS = 60
 log = structlog.get_logger()
 
 IdempotencyKey = Annotated[
-    str | None, Header(min_length=1, max_length=MAX_KEY_BYTES, pattern=r"^[\x21-\x7e]+$")
+    str | None,
+    Header(alias="Idempotency-Key", min_length=1, max_length=MAX_KEY_BYTES, pattern=r"^[\x21-\x7e]+$"),
 ]
 REFUSALS: tuple[type[ProblemError] | type[RecipeError], ...] = (
     IdempotencyKeyReusedError,
@@ -69,8 +70,8 @@ class Queueing:
         except store.QueueQuotaReached as error:
             raise _queue_full(self.caller, error) from error
         log.info("queued" if submission.created else "queued before", job_id=str(submission.job.id))
-        if submission.created and self.wake.publish(submission.job.id):
-            store.mark_woken(self.database, submission.job.id)
+        if submission.created:
+            self.wake.publish(submission.job.id)
         return submission
 
     def _submitted_before(self, request: JobRequest) -> store.Submission | None:
@@ -98,6 +99,7 @@ class Queueing:
             submitted_by=self.caller.name,
             max_queued_jobs=self.caller.max_queued_jobs,
             max_attempts=self.settings.max_attempts,
+            deadline_seconds=request.deadline_seconds,
         )
 
     def _accept(self, request: JobRequest) -> OsscarRecipe | DepthRecipe:

@@ -123,7 +123,7 @@ def report(job: dict[str, Any]) -> Table:
         f"{change(parameters['before'], parameters['after'], ',')}  (−{parameters['removed_share']:.2%})",
     )
     table.add_row("cut", describe_cut(job["cut"]))
-    table.add_row("checkpoint", Text(artifact["location"]))
+    table.add_row("checkpoint", Text(artifact.get("url") or artifact["location"]))
     table.add_row("size", f"{artifact['bytes'] / 1e6:,.1f} MB in {len(artifact['files'])} files")
     return table
 

@@ -19,12 +19,40 @@ def submit(
     idempotency_key: Annotated[
         str | None, typer.Option(help="Sending the same request twice under one key makes one job.")
     ] = None,
+    deadline_seconds: Annotated[
+        int | None, typer.Option(help="The job has failed if it has not ended so many seconds from now.")
+    ] = None,
+    hub: Annotated[
+        str | None, typer.Option(help="Publish to this repository on the Hub, owner/name; else locally.")
+    ] = None,
+    hub_branch: Annotated[str, typer.Option(help="With --hub: the branch.")] = "main",
+    public: Annotated[
+        bool, typer.Option("--public", help="With --hub: everybody may read the checkpoint.")
+    ] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="With --hub: also on top of what others commit while the job runs."),
+    ] = False,
     watch_it: Annotated[bool, typer.Option("--watch", help="Follow the job to its end.")] = False,
     url: options.Url = None,
     data: options.DataFolder = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Submit a pruning job to the service."""
+    if deadline_seconds is not None:
+        body["deadline_seconds"] = deadline_seconds
+    if hub is not None:
+        body["destination"] = {
+            "kind": "hub",
+            "repo_id": hub,
+            "private": not public,
+            "revision": hub_branch,
+            "overwrite": overwrite,
+        }
+    elif public or overwrite or hub_branch != "main":
+        raise typer.BadParameter(
+            "it says where on the Hub, and goes with --hub", param_hint="--hub-branch, --public, --overwrite"
+        )
     headers = {"Idempotency-Key": idempotency_key} if idempotency_key else None
     with Client(url, data) as client:
         job = client.post("/jobs", body, headers)

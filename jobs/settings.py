@@ -76,6 +76,13 @@ class Settings(BaseSettings):
         default="text",
         description="text, or json: an object a line, with job_id, attempt and request_id where known",
     )
+    metrics_port: int | None = Field(
+        default=None,
+        ge=1,
+        le=65535,
+        description="Where a worker that prunes answers `/metrics` and `/readyz`; by default nowhere",
+    )
+    metrics_host: str = Field(default="127.0.0.1", description="The address it does so on")
     max_body_bytes: int = Field(default=65536, gt=0, description="The largest request body the API reads")
 
     @field_validator("local_roots", mode="before")

@@ -1,9 +1,11 @@
 """The database schema's history, and how to move along it from code."""
 
+from functools import cache
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 
 
 def upgrade(url: str) -> None:
@@ -16,7 +18,13 @@ def downgrade(url: str, revision: str) -> None:
     command.downgrade(_config(url), revision)
 
 
-def _config(url: str) -> Config:
+@cache
+def head() -> str | None:
+    """Name the revision of this version's schema."""
+    return ScriptDirectory.from_config(_config()).get_current_head()
+
+
+def _config(url: str | None = None) -> Config:
     config = Config(Path(__file__).with_name("alembic.ini"))
     config.attributes["url"] = url
     return config

@@ -16,11 +16,15 @@ class StageStarted:
 
 @dataclass(frozen=True)
 class Progress:
-    """Share of the whole work that is done, weighted by its cost, and what is left at the pace so far."""
+    """Share of the whole work that is done, weighted by its cost, and what is left at the pace so far.
+
+    `layer_tokens` are the tokens that went through a decoder layer since this process began, once for each layer.
+    """
 
     kind: ClassVar[str] = "progress"
     fraction: float
     eta_seconds: int | None
+    layer_tokens: int = 0
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,26 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple, Self
 
 from pruning_core.errors import PathNotAllowedError, UnusablePathError
 
 Roots = Sequence[Path] | None
 """The folders whose content may be read; None where the user is the operator, as on the command line."""
+
+
+class FileVersion(NamedTuple):
+    """A file as it was when it was looked at: what was read of another version of it is not true of this one."""
+
+    path: Path
+    modified: int
+    size: int
+    inode: int
+
+    @classmethod
+    def of(cls, path: Path) -> Self:
+        stat = path.stat()
+        return cls(path, stat.st_mtime_ns, stat.st_size, stat.st_ino)
 
 
 def looks_local(name: str) -> bool:

@@ -1,13 +1,11 @@
 """Everything that can be known to be wrong with a recipe before a model is loaded, checked without torch."""
 
-from functools import lru_cache
 from pathlib import Path
-
-from tokenizers import Tokenizer
 
 from pruning_core.contradictions import require_agreement
 from pruning_core.errors import (
     ContradictoryOptionsError,
+    RecipeError,
     SequenceTooLongError,
     UnreadableModelError,
     UnsupportedFamilyError,
@@ -15,15 +13,14 @@ from pruning_core.errors import (
 from pruning_core.model_code import Trusted
 from pruning_core.model_source import ModelSource
 from pruning_core.models.description import Config, Family
-from pruning_core.paths import Roots
+from pruning_core.paths import FileVersion, Roots
 from pruning_core.planning import Plan, plan
 from pruning_core.recipe import OsscarRecipe, Recipe
 from pruning_core.subject import find_subject
+from pruning_core.text_length import count_bytes, count_tokens
 from pruning_core.text_source import TextSource, find_text
 from pruning_core.tokenizer_source import require_tokenizer
 from pruning_core.windows import require_calibration_tokens, require_windows
-
-GENEROUS_CHARACTERS_PER_TOKEN = 8
 
 
 class Preflight:
@@ -125,23 +122,19 @@ class Preflight:
         text.check()
         if not text.local:
             return
-        content = text.read()
         # One more than the bytes, for a token that marks the beginning of a text.
-        most = len(content.encode()) + 1
+        most = count_bytes(text) + 1
         require_windows(field, samples, most, sequence_length, at_most=True)
         if self.source.tokenizer_file is None:
             return
-        tokenizer = self._tokenizer(self.source.tokenizer_file)
-        # Nearly always enough of a long text, and a long text takes minutes.
-        beginning = content[: samples * sequence_length * GENEROUS_CHARACTERS_PER_TOKEN]
-        tokens = len(tokenizer.encode(beginning).ids)
-        if len(beginning) < len(content) and tokens <= samples * sequence_length:
-            tokens = len(tokenizer.encode(content).ids)
+        tokens = self._count_tokens(text, self.source.tokenizer_file, samples * sequence_length)
         require_windows(field, samples, tokens, sequence_length)
 
-    def _tokenizer(self, file: Path) -> Tokenizer:
+    def _count_tokens(self, text: TextSource, tokenizer_file: Path, enough: int) -> int:
         try:
-            return _read_tokenizer(file, file.stat().st_mtime_ns)
+            return count_tokens(text, FileVersion.of(tokenizer_file), enough)
+        except RecipeError:
+            raise
         except Exception as broken:  # the only class that the package raises
             raise UnreadableModelError(
                 "model",
@@ -165,12 +158,3 @@ def require_positions(field: str, sequence_length: int, config: Config) -> None:
             f"windows of {sequence_length} tokens do not fit the model's {positions} positions.",
             f"Use at most {positions}.",
         )
-
-
-@lru_cache(maxsize=8)
-def _read_tokenizer(file: Path, _modified: int) -> Tokenizer:
-    tokenizer = Tokenizer.from_file(str(file))
-    # Some checkpoints come with a setting that would cut every text to the length of one input.
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer

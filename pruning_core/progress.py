@@ -51,13 +51,14 @@ class CostModel:
 
 
 class Meter:
-    """Counts work as it is done and turns it into `Progress` events, at most two a second."""
+    """Counts work as it is done and turns it into `Progress` events, at most two a second and one at the end."""
 
     def __init__(self, costs: CostModel, total: float, on_event: OnEvent) -> None:
         self._costs = costs
         self._total = total
         self._on_event = on_event
         self._done = self._done_before = 0.0
+        self._layer_tokens = 0
         self._started = time.monotonic()
         self._reported = self._started
 
@@ -72,6 +73,7 @@ class Meter:
         self._done = done
 
     def layer(self, tokens: int) -> None:
+        self._layer_tokens += tokens
         self._advance(tokens)
 
     def head(self, tokens: int) -> None:
@@ -94,12 +96,19 @@ class Meter:
         """Take off work that was announced and will not be done."""
         self._total -= units
 
+    def finish(self) -> None:
+        """Report once more, now that all is done: what came since the last report would go untold."""
+        self._report(eta_seconds=0)
+
     def _advance(self, units: float) -> None:
         self._done += units
         now = time.monotonic()
         if now - self._reported < REPORT_EVERY_SECONDS:
             return
         self._reported = now
-        fraction = min(self._done / self._total, 1.0)
         pace = (self._done - self._done_before) / (now - self._started)
-        self._on_event(Progress(fraction, eta_seconds=round(max(self._total - self._done, 0) / pace)))
+        self._report(eta_seconds=round(max(self._total - self._done, 0) / pace))
+
+    def _report(self, eta_seconds: int) -> None:
+        fraction = min(self._done / self._total, 1.0)
+        self._on_event(Progress(fraction, eta_seconds, self._layer_tokens))

@@ -5,6 +5,8 @@ import platform
 import resource
 import sys
 
+import torch
+
 PACKAGES = ("secateur", "torch", "transformers", "tokenizers", "safetensors")
 
 
@@ -18,3 +20,10 @@ def peak_rss_bytes() -> int:
     """The most memory this process has had resident so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def peak_device_bytes() -> int | None:
+    """The most memory that tensors of this process have taken on a GPU so far; None if it has used none."""
+    if not torch.cuda.is_initialized():
+        return None
+    return max(torch.cuda.max_memory_allocated(device) for device in range(torch.cuda.device_count()))

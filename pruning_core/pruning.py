@@ -197,6 +197,7 @@ def _carry_out(  # noqa: PLR0917  most are `prune`'s
             perplexity_before=before, perplexity_after=after, windows=len(calibration.held_out)
         )
         on_event(HeldOutMeasured(**held_out.model_dump()))
+    meter.finish()
     checkpoint.save(model, tokenizer, output, source, recipe.shard_size)
     return PruneResult(
         recipe=recipe,

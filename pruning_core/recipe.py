@@ -235,7 +235,7 @@ class _CommonRecipe(Strict):
         """Where the decoder layers must be; None for where they fit."""
         return None if self.weights == "auto" else self.weights
 
-    @field_validator("model", mode="before")
+    @field_validator("model", mode="before", json_schema_input_type=Name | ModelReference)
     @classmethod
     def _accept_plain_id(cls, value: object) -> object:
         return {"id": value} if isinstance(value, str) else value

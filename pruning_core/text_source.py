@@ -1,7 +1,7 @@
 """The texts that calibrate and that measure."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from pydoc_data.topics import topics
@@ -9,7 +9,7 @@ from typing import Literal
 
 from pruning_core import hub
 from pruning_core.errors import UnknownDatasetError
-from pruning_core.paths import Roots, allowed_path, is_file, looks_local
+from pruning_core.paths import FileVersion, Roots, allowed_path, is_file, looks_local
 
 Purpose = Literal["calibration", "evaluation"]
 
@@ -19,18 +19,20 @@ WIKITEXT2_CONFIG = "wikitext-2-raw-v1"
 
 @dataclass(frozen=True)
 class TextSource:
-    """A text that was found but not yet read.
+    """A text that was found but not yet read; two are equal if they read the same.
 
     Attributes:
         name: as named by the user.
+        version: what is another when the text is.
         read: gives the whole text. It may need the network and the `datasets` package.
         check: fails within seconds when `read` could not succeed.
         local: whether `read` is cheap, so that the text can be tokenised just to count its tokens.
     """
 
     name: str
-    read: Callable[[], str]
-    check: Callable[[], None]
+    version: Purpose | FileVersion
+    read: Callable[[], str] = field(compare=False)
+    check: Callable[[], None] = field(compare=False)
     local: bool
 
 
@@ -46,10 +48,11 @@ def find_text(field: str, name: str, purpose: Purpose, roots: Roots) -> TextSour
         UnknownDatasetError: neither a known name nor an existing file.
     """
     if name == "builtin":
-        return TextSource(name, partial(_read_builtin, purpose), _nothing_to_check, local=True)
+        return TextSource(name, purpose, partial(_read_builtin, purpose), _nothing_to_check, local=True)
     if name == "wikitext2":
         return TextSource(
             name,
+            purpose,
             partial(_read_wikitext2, field, purpose),
             partial(hub.require_dataset, field, name, WIKITEXT2_REPOSITORY),
             local=False,
@@ -64,7 +67,9 @@ def find_text(field: str, name: str, purpose: Purpose, roots: Roots) -> TextSour
     path = allowed_path(field, name, roots)
     if not is_file(path):
         raise UnknownDatasetError(field, name, "there is no such file.", "Name an existing UTF-8 text file.")
-    return TextSource(name, partial(_read_file, field, name, path), _nothing_to_check, local=True)
+    return TextSource(
+        name, FileVersion.of(path), partial(_read_file, field, name, path), _nothing_to_check, local=True
+    )
 
 
 def _nothing_to_check() -> None:

@@ -4,7 +4,7 @@ import errno
 import shutil
 from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryFile
 
 from pydantic import BaseModel
 
@@ -60,7 +60,7 @@ class LocalRegistry:
         staging = self.staging_root
         try:
             staging.mkdir(parents=True, exist_ok=True)
-            with TemporaryDirectory(prefix="probe-", dir=staging):
+            with TemporaryFile(dir=staging):
                 pass
         except OSError as error:
             raise NotWritableError(
@@ -84,11 +84,13 @@ class LocalRegistry:
 
         It goes in one step: whoever would publish it finds all of it or no token.
         """
-        aside = self.staging_root / f"{claim}{GIVEN_UP}"
-        shutil.rmtree(aside, ignore_errors=True)
-        with suppress(FileNotFoundError):
-            (self.staging_root / claim).rename(aside)
-        shutil.rmtree(aside, ignore_errors=True)
+        self._give_up(self.staging_root / claim, claim)
+
+    def withdraw(self, claim: str, job_id: str, name: str) -> None:
+        """Delete what the job published, if it did: it has ended in another way, and nobody was told of it."""
+        with suppress(NameTakenError):
+            self._published(name, job_id)
+            self._give_up(self.root / name, claim)
 
     def publish(self, claim: str, job_id: str, name: str) -> Artifact:
         """Move what `claim` of `job_id` staged to its final place: digest, write the manifest, flush, rename.
@@ -121,6 +123,13 @@ class LocalRegistry:
         artifact = self._published(name, job_id)
         self.discard(claim)
         return artifact
+
+    def _give_up(self, folder: Path, claim: str) -> None:
+        aside = self.staging_root / f"{claim}{GIVEN_UP}"
+        shutil.rmtree(aside, ignore_errors=True)
+        with suppress(FileNotFoundError):
+            folder.rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
 
     def _published(self, name: str, job_id: str) -> Artifact:
         folder = self.root / name

@@ -1,4 +1,8 @@
-"""Real parts for every test: a Postgres and a Valkey for the session, tiny models with real layouts."""
+"""Real parts for every test: a Postgres and a Valkey for the session, tiny models with real layouts.
+
+What needs torch is imported where it is needed: the process that hands out the tests begins with this module, and all
+others wait for it.
+"""
 
 import os
 from collections.abc import Iterator
@@ -6,6 +10,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
@@ -16,12 +21,14 @@ from cli.embedded.valkey import EmbeddedValkey
 from jobs.database import connect
 from migrations import upgrade
 from tests.running_service import Service, run_service
-from tests.tiny_models import make_tiny_llama, make_tiny_qwen2
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 # Nothing in the tests may wait for a network, wherever they run.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-pytest_plugins = ["tests.support_table"]
+pytest_plugins = ["tests.scheduling", "tests.support_table"]
 
 _numbers = count(1)
 
@@ -32,6 +39,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="hold all families known by their tensor-parallel plans to the contract of the described ones",
     )
+    parser.addoption("--fuzz", metavar="N", help="try N random requests and every boundary of each operation")
     parser.addoption("--families", help="hold these model types to the contract, separated by ','")
 
 
@@ -42,6 +50,26 @@ def code_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", folder)
         patch.setenv("HF_MODULES_CACHE", folder)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def texts_tokenized_once() -> Iterator[None]:
+    """Remember the tokens of a text: most tests take the same text, which is longer than all that they do with it."""
+    from pruning_core.calibration import tokenize
+
+    remembered: dict[tuple[str, str], list[int]] = {}
+
+    def tokenize_once(text: str, tokenizer: "PreTrainedTokenizerBase") -> list[int]:
+        if not tokenizer.is_fast:
+            return tokenize(text, tokenizer)
+        key = (text, tokenizer.backend_tokenizer.to_str())
+        if key not in remembered:
+            remembered[key] = tokenize(text, tokenizer)
+        return remembered[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pruning_core.calibration.tokenize", tokenize_once)
         yield
 
 
@@ -120,17 +148,23 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_llama(models: Path) -> Path:
+    from tests.tiny_models import make_tiny_llama
+
     return make_tiny_llama(models / "tiny-llama")
 
 
 @pytest.fixture(scope="session")
 def tiny_qwen2(models: Path) -> Path:
+    from tests.tiny_models import make_tiny_qwen2
+
     return make_tiny_qwen2(models / "tiny-qwen2")
 
 
 @pytest.fixture(scope="session")
 def slow_llama(models: Path) -> Path:
     """A model that takes some seconds to prune, so that something can happen meanwhile."""
+    from tests.tiny_models import make_tiny_llama
+
     return make_tiny_llama(
         models / "slow-llama", num_hidden_layers=24, hidden_size=128, intermediate_size=1024
     )

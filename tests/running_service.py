@@ -54,7 +54,7 @@ class Service:
         return next(
             process
             for process in psutil.Process(self.process.pid).children(recursive=True)
-            if {"worker", "jobs"} <= set(process.cmdline())
+            if "celeryd: jobs@" in " ".join(process.cmdline())
         )
 
     def log(self) -> str:
@@ -69,7 +69,8 @@ def run_service(data_dir: Path, models: Path) -> Iterator[Service]:
     env = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL")}
     # A dead worker is noticed sooner than an operator would want.
     env |= {"SECATEUR_LEASE_SECONDS": "6", "SECATEUR_RENEW_SECONDS": "1", "SECATEUR_DEVICE": "cpu"}
-    env |= {"HF_TOKEN": HUB_TOKEN}
+    # Titles of processes otherwise take the place of what is read of their environment.
+    env |= {"HF_TOKEN": HUB_TOKEN, "SPT_NOENV": "1"}
     with (data_dir / "output").open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, env=env, start_new_session=True)
     deadline = time.monotonic() + START_SECONDS

@@ -13,12 +13,14 @@ class Assignment(BaseModel):
     """One job for one child process. No database, no broker, no lease: the child could not touch them if it tried.
 
     Attributes:
-        job_id: names the published checkpoint.
+        job_id: whose checkpoint it is.
         claim: names the folder in which it is staged.
+        checkpoint: the name under which it is published.
         attempt: which one of the job, for the log.
         log_format: of the log.
         request: the job's request as stored.
-        registry_root: where the checkpoint goes.
+        registry_root: where a checkpoint goes that stays here.
+        parent_commit: what the first attempt found at the head of the Hub's branch, for a checkpoint that goes there.
         local_roots: folders that the request's local paths must lie under.
         trusted_remote_code: whose own code may run.
         allow_pickle: whether pickled weights may be read.
@@ -29,10 +31,12 @@ class Assignment(BaseModel):
 
     job_id: str
     claim: str
+    checkpoint: str
     attempt: int
     log_format: LogFormat
     request: dict[str, Any]
     registry_root: Path
+    parent_commit: str | None = None
     local_roots: list[Path]
     trusted_remote_code: list[str]
     allow_pickle: bool
@@ -81,10 +85,17 @@ FAILED = "failed"
 # Asks for help with `works`, and, when the own share is done, for what became of it.
 OFFER = "offer"
 COLLECT = "collect"
+# What the job takes: `layer_tokens` as in `Progress`, and the `host_bytes` and `device_bytes` that it took at most.
+USAGE = "usage"
+# Of a checkpoint that goes to the Hub: before the job begins, the `repo_id`, the branch as `revision` and its head as
+# `parent_commit`; how many of its `bytes` are there, of `total`; at last the commit as `revision`, with its `url`.
+DESTINATION = "destination"
+UPLOAD = "upload"
+PUBLISHED = "published"
 # A share's last word, with its `losses` in base64.
 SCORED = "scored"
 
 
 def recipe_of(request: dict[str, Any]) -> dict[str, Any]:
     """The part of a job's request that is science."""
-    return {key: value for key, value in request.items() if key != "destination"}
+    return {key: value for key, value in request.items() if key not in ("destination", "deadline_seconds")}

@@ -6,11 +6,14 @@ Who lost his lease and does not know it yet shares no folder with his successor:
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Engine
 
-from jobs.store import Lease, unfinished
+from jobs.states import TERMINAL, State
+from jobs.store import Lease, find_all
+from registry.card import checkpoint_name
 from registry.local import LocalRegistry
 
 NAME = re.compile(r"(?P<job>[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})-\d+")
@@ -19,6 +22,11 @@ NAME = re.compile(r"(?P<job>[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})-\d+")
 def name_of(lease: Lease) -> str:
     """Name the folders of a claim; names of one job's claims sort as they were made."""
     return f"{lease.job_id}-{lease.claim:020d}"
+
+
+def checkpoint_of(job_id: UUID, request: dict[str, Any]) -> str:
+    """Name what a job publishes, by its request as it was accepted: with the ratio that follows from named layers."""
+    return checkpoint_name(request["model"]["id"], request["method"], request["ratio"], str(job_id))
 
 
 def take_work_folder(root: Path, lease: Lease) -> Path:
@@ -44,13 +52,17 @@ def discard_earlier_claims(registry: LocalRegistry, lease: Lease) -> None:
 
 
 def sweep_claims(engine: Engine, work_root: Path, registry: LocalRegistry) -> None:
-    """Remove the folders of jobs that have ended, wherever they did."""
+    """Remove the folders of jobs that have ended, wherever they did, and what they published without success."""
     claims = {*registry.claims(), *(folder.name for folder in work_root.glob("*"))}
     jobs = {claim: UUID(name["job"]) for claim in claims if (name := NAME.fullmatch(claim))}
     if not jobs:
         return
-    going_on = unfinished(engine, set(jobs.values()))
+    found = find_all(engine, set(jobs.values()))
     for claim, job_id in jobs.items():
-        if job_id not in going_on:
+        job = found.get(job_id)
+        if job is None or job.state in TERMINAL:
             shutil.rmtree(work_root / claim, ignore_errors=True)
             registry.discard(claim)
+        if job is not None and job.state in TERMINAL - {State.SUCCEEDED}:
+            # Who published it died before he could say so.
+            registry.withdraw(claim, str(job_id), checkpoint_of(job_id, job.request))

@@ -3,6 +3,7 @@
 from base64 import b64encode
 
 import structlog
+from huggingface_hub import get_token
 
 from jobs import logs
 from pruning_core import parse_recipe
@@ -21,7 +22,7 @@ def main() -> None:
     """Read an assignment from standard input, score, and give the losses on standard output, or none."""
     parent = Parent()
     assignment = ShareAssignment.model_validate_json(parent.hear())
-    logs.configure(assignment.log_format)
+    logs.configure(assignment.log_format, secret=get_token())
     structlog.contextvars.bind_contextvars(job_id=assignment.job_id)
     recipe = parse_recipe(recipe_of(assignment.request))
     assert isinstance(recipe, DepthRecipe)  # noqa: S101  nothing else is shared out

@@ -4,7 +4,7 @@ from fastapi import APIRouter, Response, status
 
 from api.dependencies import Database, Wake
 from api.schemas import Readiness
-from jobs.store import ping
+from jobs.store import check_database
 
 router = APIRouter(tags=["health"])
 
@@ -15,12 +15,18 @@ def live() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@router.get("/readyz", responses={503: {"model": Readiness, "description": "The database is away"}})
+@router.get(
+    "/readyz",
+    response_model_exclude_none=True,
+    responses={
+        503: {"model": Readiness, "description": "The database is away, read-only or of another version"}
+    },
+)
 def ready(database: Database, wake: Wake, response: Response) -> Readiness:
-    """Say whether jobs can be accepted: only the database is needed, without the broker they merely start later."""
-    readiness = Readiness(
-        database="ok" if ping(database) else "unreachable", broker="ok" if wake.reachable() else "unreachable"
-    )
-    if readiness.database != "ok":
+    """Say whether jobs can be accepted, claimed and kept: the broker is not needed, without it they start later."""
+    health = check_database(database)
+    if health.state != "ok":
         response.status_code = status.HTTP_503_SERVICE_UNAVAILABLE
-    return readiness
+    return Readiness(
+        database=health.state, broker="ok" if wake.reachable() else "unreachable", detail=health.detail
+    )

@@ -63,7 +63,7 @@ def retry_job(job_id: JobId, response: Response, queueing: Annotated[Queueing, D
     """Queue a new job with the request of one that failed or was cancelled, which stays as it is."""
     job = store.get(queueing.database, job_id)
     if job is None:
-        raise _not_found(job_id)
+        raise JobNotFoundError(job_id)
     if job.state not in {State.FAILED, State.CANCELLED}:
         raise JobNotRetryableError(
             f"Job {job_id} is {job.state}. Only what failed or was cancelled can be retried; submit its request for "
@@ -93,7 +93,7 @@ def get_job(job_id: JobId, database: Database) -> JobView:
     """Read one job: state, stage, progress, and every perplexity measured so far."""
     job = store.get(database, job_id)
     if job is None:
-        raise _not_found(job_id)
+        raise JobNotFoundError(job_id)
     return JobView.with_events(job, store.events(database, job_id, JobView.EVENT_KINDS))
 
 
@@ -119,7 +119,7 @@ def cancel_job(job_id: JobId, caller: Submitter, database: Database) -> JobSumma
             f"Job {job_id} is {error.job.state} and stays so. There is nothing to cancel."
         ) from error
     if job is None:
-        raise _not_found(job_id)
+        raise JobNotFoundError(job_id)
     return JobSummary.of(job)
 
 
@@ -128,7 +128,3 @@ def _answer(submission: store.Submission, response: Response) -> JobSummary:
     if not submission.created:
         response.status_code = status.HTTP_200_OK
     return JobSummary.of(submission.job)
-
-
-def _not_found(job_id: JobId) -> JobNotFoundError:
-    return JobNotFoundError(f"There is no job {job_id}. GET /jobs lists those there are.")

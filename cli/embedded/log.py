@@ -1,6 +1,7 @@
 import logging
 import os
 import sys
+from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +19,7 @@ _OURSELVES = "secateur"
 class ServiceLog:
     """Every line of every service, prefixed by the service's name: to our stdout, and to one rotating file.
 
-    The file adds the time. Reader threads share it.
+    In the file our own lines have the time, as every service's have by themselves. Reader threads share it.
     """
 
     def __init__(self, path: Path, stream: TextIO = sys.stdout) -> None:
@@ -26,16 +27,24 @@ class ServiceLog:
         self._stream = stream
         self._console = _PlainConsole(file=stream, highlight=False, markup=False, emoji=False, soft_wrap=True)
         self._file = RotatingFileHandler(path, maxBytes=_BYTES, backupCount=_OLD_FILES, encoding="utf-8")
-        self._file.setFormatter(logging.Formatter("%(asctime)s %(name)-10s | %(message)s"))
+        self._file.setFormatter(logging.Formatter("%(name)-10s | %(message)s"))
         self._colours: dict[str, str] = {_OURSELVES: "bold"}
 
     def say(self, line: str) -> None:
         """Write a line of our own."""
-        self.write(_OURSELVES, line)
+        now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        self._keep(_OURSELVES, f"{now} {line}")
+        self._show(_OURSELVES, line)
 
     def write(self, name: str, line: str) -> None:
+        self._keep(name, line)
+        self._show(name, line)
+
+    def _keep(self, name: str, line: str) -> None:
         record = {"name": name, "levelno": logging.INFO, "levelname": "INFO", "msg": line}
         self._file.handle(logging.makeLogRecord(record))
+
+    def _show(self, name: str, line: str) -> None:
         colour = self._colours.setdefault(name, _COLOURS[len(self._colours) % len(_COLOURS)])
         try:
             self._console.print(Text.assemble((f"{name:<10} | ", colour), line))

@@ -57,6 +57,8 @@ def compose_services(around: Surroundings) -> list[Service]:
         *("uvicorn", "api.app:app", "--host", around.host, "--port", str(around.port)),
         # An open event stream would otherwise hold the API until it is killed.
         *("--timeout-graceful-shutdown", "5"),
+        # The parser that reads no more than 16 KiB of headers; the other one, where it is installed, has no limit.
+        *("--http", "h11"),
     ]
     celery = ["celery", "-A", "worker.app"]
     worker = [*celery, "worker", "--without-gossip", "--without-mingle"]

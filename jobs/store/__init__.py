@@ -2,12 +2,14 @@
 
 from jobs.store.api_keys import NameTaken, NewKey, create_key, list_keys, revoke_key, use_key
 from jobs.store.cancelling import AlreadyFinished, NotTheirs, request_cancel
+from jobs.store.counting import Counts, count_jobs
 from jobs.store.cursors import Cursor, InvalidCursor
 from jobs.store.fencing import Lease, LeaseLost
-from jobs.store.finishing import cancelled, fail, succeed
-from jobs.store.health import ping
-from jobs.store.leasing import Renewal, claim, hand_back, renew
-from jobs.store.reading import Page, events, get, list_jobs, unfinished
+from jobs.store.finishing import cancelled, fail, miss_deadline, succeed
+from jobs.store.following import News, Position, has_event, news
+from jobs.store.health import DatabaseHealth, check_database, ping, was_away
+from jobs.store.leasing import Renewal, claim, hand_back, next_claimable, renew
+from jobs.store.reading import Page, events, find_all, get, list_jobs
 from jobs.store.reconciling import Reconciliation, reconcile
 from jobs.store.reporting import Event, record
 from jobs.store.sharing import (
@@ -28,13 +30,14 @@ from jobs.store.submitting import (
     QueueQuotaReached,
     Submission,
     find_submitted,
-    mark_woken,
     submit,
 )
 
 __all__ = [
     "AlreadyFinished",
+    "Counts",
     "Cursor",
+    "DatabaseHealth",
     "Event",
     "IdempotencyConflict",
     "InvalidCursor",
@@ -42,8 +45,10 @@ __all__ = [
     "LeaseLost",
     "NameTaken",
     "NewKey",
+    "News",
     "NotTheirs",
     "Page",
+    "Position",
     "QueueQuotaReached",
     "Reconciliation",
     "Renewal",
@@ -53,19 +58,25 @@ __all__ = [
     "TakenShare",
     "Ticket",
     "cancelled",
+    "check_database",
     "claim",
     "close_round",
     "collect_round",
+    "count_jobs",
     "create_key",
     "events",
     "fail",
+    "find_all",
     "find_submitted",
     "get",
     "give_losses",
     "hand_back",
+    "has_event",
     "list_jobs",
     "list_keys",
-    "mark_woken",
+    "miss_deadline",
+    "news",
+    "next_claimable",
     "offer_round",
     "ping",
     "reconcile",
@@ -77,7 +88,7 @@ __all__ = [
     "submit",
     "succeed",
     "take_share",
-    "unfinished",
     "use_key",
     "wants_share",
+    "was_away",
 ]

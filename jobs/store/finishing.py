@@ -58,6 +58,16 @@ def fail(engine: Engine, lease: Lease, error: dict[str, Any]) -> Job:
         return transitions.fail(session, hold(session, lease), error)
 
 
+def miss_deadline(engine: Engine, lease: Lease) -> Job:
+    """Move a job whose deadline has passed from running to failed.
+
+    Raises:
+        LeaseLost: The job is no longer this worker's; nothing was written.
+    """
+    with transaction(engine) as session:
+        return transitions.miss_deadline(session, hold(session, lease))
+
+
 def cancelled(engine: Engine, lease: Lease) -> Job:
     """Move a job whose cancel was requested from running to cancelled.
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import Engine, literal, select, tuple_
 
-from jobs.database import transaction
+from jobs.database import statement
 from jobs.models import Job, JobEvent
 from jobs.states import State
 from jobs.store.cursors import Cursor
@@ -22,7 +22,7 @@ class Page:
 
 def get(engine: Engine, job_id: UUID) -> Job | None:
     """Find a job."""
-    with transaction(engine) as session:
+    with statement(engine) as session:
         return session.get(Job, job_id)
 
 
@@ -49,7 +49,7 @@ def list_jobs(
     if after is not None:
         end = tuple_(literal(after.created_at, Job.created_at.type), literal(after.id, Job.id.type))
         query = query.where(tuple_(Job.created_at, Job.id) < end)
-    with transaction(engine) as session:
+    with statement(engine) as session:
         jobs = list(session.scalars(query))
     if len(jobs) <= limit:
         return Page(jobs, next=None)
@@ -57,11 +57,10 @@ def list_jobs(
     return Page(jobs[:limit], next=Cursor(last.created_at, last.id))
 
 
-def unfinished(engine: Engine, job_ids: Collection[UUID]) -> set[UUID]:
-    """Tell which of these jobs are there and have not ended."""
-    query = select(Job.id).where(Job.id.in_(job_ids), Job.finished_at.is_(None))
-    with transaction(engine) as session:
-        return set(session.scalars(query))
+def find_all(engine: Engine, job_ids: Collection[UUID]) -> dict[UUID, Job]:
+    """Find those of these jobs that there are."""
+    with statement(engine) as session:
+        return {job.id: job for job in session.scalars(select(Job).where(Job.id.in_(job_ids)))}
 
 
 def events(
@@ -71,5 +70,5 @@ def events(
     query = select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.id > after_id).order_by(JobEvent.id)
     if kinds is not None:
         query = query.where(JobEvent.kind.in_(kinds))
-    with transaction(engine) as session:
+    with statement(engine) as session:
         return list(session.scalars(query))

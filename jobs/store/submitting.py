@@ -3,17 +3,30 @@
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any
-from uuid import UUID
+from datetime import timedelta
+from typing import Any, cast
 
-from sqlalchemy import Engine, Select, func, select, update
+from sqlalchemy import Engine, Interval, Select, Table, bindparam, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from jobs.api_keys import NO_KEY
-from jobs.database import transaction
+from jobs.database import statement, transaction
 from jobs.models import ApiKey, Job
 from jobs.states import State
+
+# Of the table and made once: the ORM's insert, made for every job, took longer than all the rest of a submission.
+_JOBS = cast("Table", Job.__table__)
+_CREATION = (
+    insert(_JOBS)
+    .values(deadline_at=func.clock_timestamp() + bindparam("time_allowed", type_=Interval))
+    # Waits for a concurrent post with the same key, so that its row is visible to the query for it.
+    .on_conflict_do_nothing(
+        index_elements=[Job.submitted_by, Job.idempotency_key],
+        index_where=Job.idempotency_key.is_not(None),
+    )
+    .returning(*_JOBS.columns)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +66,7 @@ def submit(
     submitted_by: str = NO_KEY,
     max_queued_jobs: int | None = None,
     max_attempts: int = 3,
+    deadline_seconds: float | None = None,
 ) -> Submission:
     """Queue a job, or find the one that the same key and request queued before.
 
@@ -68,42 +82,36 @@ def submit(
         submitted_by: The name of an API key.
         max_queued_jobs: How many jobs of this key may wait at a time; None is any number.
         max_attempts: How many lost workers make the job a failure.
+        deadline_seconds: After how long it has failed if it has not ended; None is never.
 
     Raises:
         IdempotencyConflict: The key was used before with another request.
         QueueQuotaReached: Too many jobs wait already; nothing was queued.
     """
     digest = _digest(request if sent is None else sent)
-    creation = (
-        insert(Job)
-        .values(
-            state=State.QUEUED,
-            progress=0.0,
-            request=request,
-            request_digest=digest,
-            model=model,
-            method=method,
-            ratio=ratio,
-            dataset=dataset,
-            idempotency_key=idempotency_key,
-            submitted_by=submitted_by,
-            attempt=0,
-            max_attempts=max_attempts,
-        )
-        # Waits for a concurrent post with the same key, so that its row is visible to the query below.
-        .on_conflict_do_nothing(
-            index_elements=[Job.submitted_by, Job.idempotency_key],
-            index_where=Job.idempotency_key.is_not(None),
-        )
-        .returning(Job)
-    )
-    with transaction(engine) as session:
+    values = {
+        "state": State.QUEUED,
+        "progress": 0.0,
+        "request": request,
+        "request_digest": digest,
+        "model": model,
+        "method": method,
+        "ratio": ratio,
+        "dataset": dataset,
+        "idempotency_key": idempotency_key,
+        "submitted_by": submitted_by,
+        "attempt": 0,
+        "max_attempts": max_attempts,
+        "time_allowed": None if deadline_seconds is None else timedelta(seconds=deadline_seconds),
+    }
+    # Where nothing is counted the insert is all there is to commit, and one round trip.
+    with (statement if max_queued_jobs is None else transaction)(engine) as session:
         if max_queued_jobs is not None:
             _take_turns(session, submitted_by)
-        if created := session.scalars(creation).one_or_none():
+        if row := session.execute(_CREATION, values).one_or_none():
             if max_queued_jobs is not None and _count_queued(session, submitted_by) > max_queued_jobs:
                 raise QueueQuotaReached(submitted_by, max_queued_jobs)
-            return Submission(created, created=True)
+            return Submission(Job(**row._mapping), created=True)
         job = session.scalars(_first_use(idempotency_key, submitted_by)).one()
     return Submission(_same(job, digest), created=False)
 
@@ -118,22 +126,9 @@ def find_submitted(
     Raises:
         IdempotencyConflict: The key was used before with another request.
     """
-    with transaction(engine) as session:
+    with statement(engine) as session:
         job = session.scalars(_first_use(idempotency_key, submitted_by)).one_or_none()
     return None if job is None else _same(job, _digest(sent))
-
-
-def mark_woken(engine: Engine, job_id: UUID) -> None:
-    """Note that a wake-up was published, so that the reconciler waits before it publishes another.
-
-    Leaves the job queued; does nothing if a worker was faster and it no longer is.
-    """
-    with transaction(engine) as session:
-        session.execute(
-            update(Job)
-            .where(Job.id == job_id, Job.state == State.QUEUED)
-            .values(woken_at=func.clock_timestamp())
-        )
 
 
 def _first_use(idempotency_key: str | None, submitted_by: str) -> Select[Job]:

@@ -1,12 +1,14 @@
-"""The ways out of `running` that more than one room leads to. Each takes a job its caller has locked."""
+"""The ways out of `queued` and `running` that more than one room leads to. Each takes a job its caller has locked."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from http import HTTPStatus
 from typing import Any, Final
 
-from sqlalchemy import delete, func, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from jobs.models import Job, JobShare
+from jobs.problem import problem
 from jobs.states import State
 from jobs.store import journal
 from jobs.store.json_values import storable
@@ -52,8 +54,29 @@ def cancel(session: Session, job: Job) -> Job:
     return job
 
 
+def is_overdue(session: Session, job: Job) -> bool:
+    """Tell whether the job's deadline has passed, by the database's clock."""
+    if job.deadline_at is None:
+        return False
+    now: datetime = session.execute(select(func.clock_timestamp())).scalar_one()
+    return job.deadline_at <= now
+
+
+def miss_deadline(session: Session, job: Job) -> Job:
+    """Queued or running → failed. A CHECK refuses it of a queued job whose deadline has not passed."""
+    assert job.deadline_at is not None  # noqa: S101  it is overdue
+    error = problem(
+        "deadline-passed",
+        "The deadline passed",
+        HTTPStatus.GATEWAY_TIMEOUT,
+        f"The job had not ended by {job.deadline_at:%Y-%m-%d %H:%M:%S} UTC. "
+        "Retry it when there are fewer jobs, or submit it with more deadline_seconds, or with less to do.",
+    )
+    return fail(session, job, error)
+
+
 def fail(session: Session, job: Job, error: dict[str, Any]) -> Job:
-    """Running → failed, for the reason in the problem object `error`."""
+    """Queued or running → failed, for the reason in the problem object `error`."""
     job = let_go(
         session,
         job,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from httpx import Response
 from kombu import Connection
 from sqlalchemy import Engine, func, select
@@ -99,6 +100,13 @@ def problem_of(response: Response, status: int) -> Json:
         sentences += [error["reason"], error["remedy"]]
     assert all(sentence.endswith(".") and ".." not in sentence[-2:] for sentence in sentences)
     return problem
+
+
+@pytest.fixture(scope="session", autouse=True)
+def plain_tracebacks() -> None:
+    """As `jobs.logs` has them: structlog's own, with all variables of an app, take fifteen seconds each."""
+    plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[structlog.processors.add_log_level, plain])
 
 
 @pytest.fixture(scope="session")

@@ -46,12 +46,22 @@ def fill(engine: Engine) -> list[str]:
     return [str(job.id) for job in (queued, running, failed, cancelled, shortened, narrowed)]
 
 
-def _submit(engine: Engine, model: str, method: str, ratio: float) -> Job:
+def plant(engine: Engine, text: str) -> None:
+    """Write a job that failed, with `text` wherever others than the service have a say."""
+    worker = PretendWorker(engine)
+    job = _submit(engine, text, "osscar", 0.1, dataset=text)
+    lease = worker.start(str(job.id))
+    worker.report(lease, "dense", perplexity=5.0, parameters=1000, dtype="bfloat16")
+    error = {"type": "/problems/x", "title": f"Title {text}", "status": 422, "detail": f"Detail {text}"}
+    store.fail(engine, lease, error)
+
+
+def _submit(engine: Engine, model: str, method: str, ratio: float, dataset: str = "wikitext2") -> Job:
     request: dict[str, Any] = {
         "model": {"id": model, "revision": None},
         "method": method,
         "ratio": ratio,
-        "evaluation": {"dataset": "wikitext2"},
+        "evaluation": {"dataset": dataset},
     }
-    submission = store.submit(engine, request, model=model, method=method, ratio=ratio, dataset="wikitext2")
+    submission = store.submit(engine, request, model=model, method=method, ratio=ratio, dataset=dataset)
     return submission.job

@@ -31,7 +31,7 @@ def running_api(settings: Settings, log: Path) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "uvicorn", "api.app:app", "--port", str(port)]
+    command = [sys.executable, "-m", "uvicorn", "api.app:app", "--port", str(port), "--http", "h11"]
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, env=environment(settings), stdout=output, stderr=subprocess.STDOUT

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from typing import Any
+from uuid import UUID
 
 import pytest
 from sqlalchemy import Engine, select
@@ -15,7 +16,7 @@ from jobs.settings import Settings
 from tests.api.conftest import Change, problem_of
 from tests.api.pretend_worker import PretendWorker
 
-GETS = ["/jobs", "/jobs/{job}", "/results", "/"]
+GETS = ["/jobs", "/jobs/{job}", "/results", "/metrics", "/"]
 MakeKey = Callable[..., str]
 
 
@@ -109,6 +110,18 @@ def test_a_key_may_what_its_scopes_say(
     assert guarded.post("/estimates", json=body(), headers=key).status_code == (
         200 if submitted == 201 else 403
     )
+
+
+@pytest.mark.parametrize(("scope", "status"), [("read", 200), ("submit", 403), ("admin", 200)])
+def test_who_may_read_may_follow_a_job(
+    scope: str, status: int, guarded: TestClient, make_key: MakeKey, job: str, engine: Engine
+) -> None:
+    # So that its stream ends.
+    store.request_cancel(engine, UUID(job))
+    problem_of(guarded.get(f"/jobs/{job}/events"), 401)
+    followed = guarded.get(f"/jobs/{job}/events", headers=by(make_key(scope, scope)))
+    assert followed.status_code == status
+    assert ("event: end" in followed.text) == (status == 200)
 
 
 def test_browsers_read_with_the_key_as_password_and_change_nothing(

@@ -1,5 +1,6 @@
 """Bodies that are no request at all, and headers that are none."""
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -77,6 +78,46 @@ def test_a_body_just_within_the_limit_is_read(refusing_api: Api) -> None:
     )
 
 
+@pytest.mark.parametrize("depth", [9, 100, 900])
+def test_a_body_that_is_nested_too_deeply_is_refused_without_telling_it_back(
+    depth: int, refusing_api: Api, body: Change
+) -> None:
+    for opened, closed in (("[", "]"), ('{"a": ', "}")):
+        nested = opened * depth + "1" + closed * depth
+        for content in (nested, json.dumps(body()).replace('"osscar"', nested)):
+            (error,) = refusing_api.refused(content)["errors"]
+            assert (error["field"], error["value"]) == ("body", None)
+            assert error["reason"] == "this is nested deeper than 8 levels."
+
+
+def test_a_body_that_is_nested_as_deeply_as_may_be_is_told_what_else_is_wrong(
+    refusing_api: Api, body: Change
+) -> None:
+    (error,) = refusing_api.refused(json.dumps(body()).replace('"osscar"', "[" * 7 + "]" * 7))["errors"]
+    assert error["field"] == "method"
+
+
+@pytest.mark.parametrize("path", ["/jobs?model=" + "m" * 5000, "/" + "n" * 5000, "/jobs?" + "limit=1&" * 600])
+def test_an_address_that_is_too_long_is_refused(path: str, refusing_api: Api) -> None:
+    problem = problem_of(refusing_api.client.get(path), 414)
+    assert problem["type"] == "/problems/uri-too-long"
+    assert "4096 bytes" in problem["detail"]
+
+
+@pytest.mark.parametrize("headers", [{f"x-{number}": "1" for number in range(101)}, {"x": "1" * 9000}])
+def test_headers_that_are_too_many_or_too_long_are_refused(
+    headers: dict[str, str], refusing_api: Api
+) -> None:
+    problem = problem_of(refusing_api.client.get("/jobs", headers=headers), 431)
+    assert problem["type"] == "/problems/headers-too-large"
+    assert "100 headers" in problem["detail"]
+
+
+def test_the_longest_name_fits_into_an_address(refusing_api: Api) -> None:
+    # Two bytes and six characters of a query each.
+    assert refusing_api.client.get("/jobs", params={"model": "é" * 512, "limit": 1}).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("key", "reason"),
     [
@@ -99,6 +140,19 @@ def test_a_path_where_nothing_is_answers_a_problem(path: str, refusing_api: Api)
     assert problem["detail"] == f"There is nothing at {path}. See /docs for what there is."
 
 
-def test_a_method_that_is_not_there_answers_a_problem(refusing_api: Api) -> None:
-    problem = problem_of(refusing_api.client.delete("/jobs"), 405)
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/jobs", "GET, POST"),
+        ("/jobs/1/cancel", "POST"),
+        ("/healthz", "GET"),
+        ("/static/secateur.css", "GET, HEAD"),
+    ],
+)
+def test_a_method_that_is_not_there_answers_a_problem_and_which_are(
+    path: str, allowed: str, refusing_api: Api
+) -> None:
+    response = refusing_api.client.delete(path)
+    problem = problem_of(response, 405)
     assert (problem["type"], problem["title"]) == ("about:blank", "Method Not Allowed")
+    assert response.headers["allow"] == allowed

@@ -9,8 +9,10 @@ ABOVE_0_BELOW_1 = "Use a number above 0 and below 1."
 
 KNOWN = (
     "model, ratio, calibration, evaluation, dtype, remote_code, memory_budget, weights, shard_size, method, ratio_of, "
-    "options, destination"
+    "options, destination, deadline_seconds"
 )
+
+HUB: Json = {"kind": "hub", "repo_id": "team/model"}
 
 
 def wrong(field: str, value: object, reason: str, remedy: str) -> Json:
@@ -99,7 +101,6 @@ def test_what_has_no_default_is_required(left_out: str, remedy: str, refusing_ap
         ),
         ("calibration.windows", "dataset, samples, sequence_length, seed"),
         ("evaluation.seed", "dataset, sequence_length, samples"),
-        ("destination.repo_id", "kind"),
     ],
 )
 def test_an_unknown_key_is_refused_and_the_known_are_named(
@@ -107,6 +108,59 @@ def test_an_unknown_key_is_refused_and_the_known_are_named(
 ) -> None:
     remedy = f"Leave it out, or use one of: {known}."
     check(refusing_api, body({field: 3}), wrong(field, 3, "there is no such field.", remedy))
+
+
+@pytest.mark.parametrize(
+    ("destination", "known"),
+    [({"kind": "local"}, "kind"), (HUB, "kind, repo_id, private, revision, overwrite")],
+)
+def test_an_unknown_key_of_a_destination_is_refused(
+    destination: Json, known: str, refusing_api: Api, body: Change
+) -> None:
+    request = body({"destination": {**destination, "token": "hf_x"}})
+    remedy = f"Leave it out, or use one of: {known}."
+    check(refusing_api, request, wrong("destination.token", "hf_x", "there is no such field.", remedy))
+
+
+def test_a_destination_without_its_kind_is_refused(refusing_api: Api, body: Change) -> None:
+    error = wrong("destination.kind", None, "this field is required.", "Add it: 'local' or 'hub'.")
+    check(refusing_api, body({"destination": {"repo_id": "team/model"}}), error)
+
+
+def test_a_hub_destination_without_a_repository_is_refused(refusing_api: Api, body: Change) -> None:
+    error = wrong("destination.repo_id", None, "this field is required.", "Add it.")
+    check(refusing_api, body({"destination": {"kind": "hub"}}), error)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model",
+        "team/",
+        "a/b/c",
+        "team/mo del",
+        "team/mo--del",
+        "team/model.git",
+        "../model",
+        "",
+        "t/" + "m" * 99,
+    ],
+)
+def test_what_is_no_repository_is_refused(name: str, refusing_api: Api, body: Change) -> None:
+    remedy = "Write owner/name, in letters, digits, '-', '_' and '.', and at most 96 characters."
+    error = wrong("destination.repo_id", name, "this cannot be the name of a Hub repository.", remedy)
+    check(refusing_api, body({"destination": {**HUB, "repo_id": name}}), error)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "refs/pr/1", "a" * 40, "a//b", "a/", "-a", "a..b", "a.lock", "ä", "a b"]
+)
+def test_what_is_no_branch_is_refused(name: str, refusing_api: Api, body: Change) -> None:
+    remedy = (
+        "Name a branch in letters, digits, '-', '_', '.' and '/', such as main; not a commit, and no refs/…."
+    )
+    error = wrong("destination.revision", name, "this cannot be the name of a branch.", remedy)
+    check(refusing_api, body({"destination": {**HUB, "revision": name}}), error)
 
 
 def test_an_unknown_key_beside_the_models_id_is_refused(refusing_api: Api, body: Change) -> None:
@@ -148,7 +202,7 @@ def test_an_option_of_the_other_method_is_refused(refusing_api: Api, body: Chang
         wrong("options.damping", 0, "this is too small.", "Use a number above 0."),
         wrong("dtype", "int8", "there is no such dtype.", "Use 'auto', 'float32', 'bfloat16' or 'float16'."),
         wrong("ratio_of", "layers", "there is no such ratio_of.", "Use 'channels' or 'parameters'."),
-        wrong("destination.kind", "s3", "there is no such kind.", "Use 'local'."),
+        wrong("destination.kind", "s3", "there is no such kind.", "Use one of 'local', 'hub'."),
         wrong(
             "destination",
             "local",

@@ -80,6 +80,18 @@ def test_a_long_text_whose_beginning_says_little_is_counted_whole(
 
 
 @both_parts
+def test_a_text_that_was_changed_is_counted_anew(
+    part: str, refusing_api: Api, body: Change, texts: Path
+) -> None:
+    text = texts / "changing.txt"
+    text.write_text("the " * 300)
+    request = body({f"{part}.dataset": str(text), f"{part}.samples": 4})
+    assert refusing_api.submit(request).status_code == 201
+    text.write_text("the " * 150)
+    assert "151 tokens" in only_error(refusing_api.refused(request), "text-too-short")["reason"]
+
+
+@both_parts
 @pytest.mark.parametrize("name", ["missing.txt", "", "x" * 300 + ".txt"])
 def test_a_file_that_is_not_there_is_refused(
     name: str, part: str, refusing_api: Api, body: Change, texts: Path

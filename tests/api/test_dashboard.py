@@ -1,6 +1,7 @@
 """The page that people look at, in a real browser."""
 
 from collections.abc import Iterator
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +12,9 @@ from jobs import store
 from jobs.api_keys import Scope
 from jobs.database import connect
 from jobs.settings import Settings
-from tests.api.conftest import Api
-from tests.api.dashboard_rows import PLANTED, fill
+from tests.api.conftest import Api, Change
+from tests.api.dashboard_rows import PLANTED, fill, plant
+from tests.api.pretend_worker import PretendWorker
 from tests.api.running import running_api
 
 if TYPE_CHECKING:
@@ -140,10 +142,64 @@ def test_a_planted_script_is_text_and_does_not_run(page: "Page") -> None:
     assert page.title() == "Secateur"
 
 
-def test_nothing_on_the_page_lets_a_script_run(page: "Page") -> None:
-    policy = page.request.get(page.url).headers["content-security-policy"]
-    assert "default-src 'none'" in policy
-    assert "unsafe" not in policy
+class Tags(HTMLParser):
+    """What a browser makes of a page: names and attributes of its tags, and its texts."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+        self.attributes: set[str] = set()
+        self.values: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+        self.values += [value or "" for _, value in attrs]
+
+    def handle_data(self, data: str) -> None:
+        self.values.append(data)
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        PLANTED,
+        "/m/' onmouseover='alert(1)",
+        '/m/" onmouseover="alert(1)',
+        "/m/{{ 7 * 7 }}{% for x in () %}",
+        "/m/&lt;script&gt;&#34;",
+    ],
+)
+def test_whatever_a_user_or_a_file_says_is_shown_as_it_is(planted: str, api: Api) -> None:
+    plain = Tags(api.client.get("/").text)
+    plant(api.engine, planted)
+    page = Tags(api.client.get("/").text)
+    # The model, its text, and both parts of its error.
+    assert sum(planted in value for value in page.values) == 4
+    assert [value for value in page.values if value == planted.rsplit("/", 1)[-1]]
+    assert f"Title {planted}" in page.values
+    assert page.names - plain.names <= {
+        "table",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "td",
+        "small",
+        "span",
+        "time",
+        "nav",
+    }
+    assert not {name for name in page.attributes if name.startswith("on")}
+
+
+@pytest.mark.parametrize("width", [320, 1280])
+def test_the_documentation_is_never_wider_than_the_screen(width: int, page: "Page") -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    page.goto(f"{page.url}docs")
+    assert page.get_by_text("POST /jobs", exact=True).is_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 @pytest.mark.parametrize("width", [320, 390, 768, 1024, 1280, 1920])
@@ -165,6 +221,14 @@ def test_without_jobs_it_says_how_to_submit_one(api: Api) -> None:
     page = api.client.get("/").text
     assert "No jobs yet" in page
     assert "POST /jobs" in page
+
+
+def test_a_checkpoint_on_the_hub_is_a_link(api: Api, body: Change, worker: PretendWorker) -> None:
+    url = "https://huggingface.co/team/model/tree/0123"
+    artifact = {"name": "team/model", "location": "team/model", "revision": "0123", "url": url}
+    worker.succeed(api.submit(body()).json()["id"], artifact={**artifact, "bytes": 1, "files": []})
+    assert f'<a href="{url}" rel="noreferrer">team/model</a>' in api.client.get("/").text
+    assert api.client.get("/results").json()["items"][0]["revision"] == "0123"
 
 
 def test_older_jobs_are_behind_a_link(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,7 +60,8 @@ def test_a_failure_is_one_line_with_its_traceback(settings: Settings, tmp_path: 
     with running_api(away, log) as url:
         response = httpx.get(f"{url}/jobs", trust_env=False)
     assert response.status_code == 503
-    assert response.headers["x-request-id"]
-    lines = LoggingApi(httpx.Client(), log).lines()
+    lines = LoggingApi(httpx.Client(), log).of(response.headers["x-request-id"])
     (failure,) = [line for line in lines if line["level"] == "error"]
     assert "OperationalError" in json.dumps(failure["exception"])
+    (access,) = [line for line in lines if line["level"] == "info"]
+    assert "GET /jobs" in access["event"]

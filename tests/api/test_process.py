@@ -1,5 +1,6 @@
 """The API as the process that operators start."""
 
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -72,6 +73,12 @@ def test_problems_and_limits_are_the_same_over_real_sockets(
     assert [answer.status_code for answer in answers] == [413, 413, 422, 422]
     assert {answer.headers["content-type"] for answer in answers} == {"application/problem+json"}
     assert client.get("/jobs").json() == before
+
+
+def test_headers_without_an_end_are_not_waited_for(running_url: str) -> None:
+    with socket.create_connection(("127.0.0.1", httpx.URL(running_url).port or 0), timeout=10) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nX: " + b"1" * 17_000)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 400 ")
 
 
 def test_ten_posts_at_once_with_one_key_are_one_job(client: httpx.Client, body: Change) -> None:

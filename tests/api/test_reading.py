@@ -101,6 +101,20 @@ def test_the_points_of_a_second_attempt_replace_those_of_the_first(
     assert perplexity["held_out"] == {"before": 19.0, "after": 23.5, "windows": 1}
 
 
+def test_a_job_tells_how_much_of_its_checkpoint_this_attempt_has_uploaded(
+    api: Api, body: Change, worker: PretendWorker
+) -> None:
+    job_id = api.submit(body({"destination": {"kind": "hub", "repo_id": "team/model"}})).json()["id"]
+    first = worker.start(job_id)
+    assert api.client.get(f"/jobs/{job_id}").json()["upload"] is None
+    for done in (0, 600):
+        worker.report(first, "upload", bytes=done, total=1000)
+    assert api.client.get(f"/jobs/{job_id}").json()["upload"] == {"bytes": 600, "total": 1000}
+    store.hand_back(worker.engine, first, "the worker stops")
+    worker.start(job_id)
+    assert api.client.get(f"/jobs/{job_id}").json()["upload"] is None
+
+
 def test_a_job_that_succeeded_tells_what_it_cost(api: Api, body: Change, worker: PretendWorker) -> None:
     job_id = api.submit(body()).json()["id"]
     worker.succeed(job_id)

@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,7 @@ def test_a_job_is_answered_with_its_place_and_all_defaults_filled_in(
         "calibration": {"dataset": "builtin", "samples": 4, "sequence_length": 64, "seed": 0},
         "evaluation": {"dataset": "builtin", "samples": 2, "sequence_length": 64},
         "destination": {"kind": "local"},
+        "deadline_seconds": None,
     }
     assert (job["state"], job["stage"], job["progress"], job["attempt"]) == ("queued", None, 0, 0)
     assert api.client.get(response.headers["location"]).json()["request"] == job["request"]
@@ -51,6 +53,15 @@ def test_a_job_is_answered_with_its_place_and_all_defaults_filled_in(
 def test_the_wake_up_with_the_jobs_id_is_in_the_broker(api: Api, body: Change) -> None:
     jobs = [api.submit(body()).json()["id"] for _ in range(3)]
     assert api.wake_ups.take() == jobs
+
+
+def test_a_deadline_is_told_as_a_time(api: Api, body: Change) -> None:
+    job = api.submit(body() | {"deadline_seconds": 3600}).json()
+    waits = datetime.fromisoformat(job["deadline_at"]) - datetime.fromisoformat(job["created_at"])
+    assert abs(waits.total_seconds() - 3600) < 1
+    assert api.submit(body()).json()["deadline_at"] is None
+    problem = api.refused(body() | {"deadline_seconds": 0})
+    assert problem["errors"][0]["field"] == "deadline_seconds"
 
 
 def test_times_are_told_in_utc(api: Api, body: Change) -> None:
@@ -133,7 +144,7 @@ def test_a_database_that_is_gone_is_a_problem_that_asks_to_try_again(
     settings: Settings, body: Change
 ) -> None:
     gone = settings.model_copy(update={"database_url": "postgresql://nobody@127.0.0.1:1/nothing"})
-    with TestClient(create_app(gone), raise_server_exceptions=False) as client:
+    with TestClient(create_app(gone)) as client:
         response = client.post("/jobs", json=body())
     problem = problem_of(response, 503)
     assert problem["type"] == "/problems/database-unreachable"
@@ -148,7 +159,7 @@ def test_a_bug_of_ours_is_a_problem_with_the_requests_id_and_without_its_secrets
         raise RuntimeError("password: hunter2")
 
     monkeypatch.setattr("jobs.store.submit", fail)
-    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+    with TestClient(create_app(settings)) as client:
         response = client.post("/jobs", json=body(), headers={"X-Request-ID": "of-the-bug"})
     problem = problem_of(response, 500)
     assert problem["type"] == "/problems/internal"

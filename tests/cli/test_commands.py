@@ -68,7 +68,7 @@ def test_prune_prints_one_object_with_what_benchmarks_read(tiny_llama: Path, tmp
     assert pruned["peak_rss_bytes"] > 10**8
     assert (output / "README.md").exists()
 
-    measured = answer(
+    measured = parsed(
         "evaluate", str(output), "--text", "builtin", "--sequence-length", "64", "--samples", "2"
     )
     assert measured["perplexity"] == pytest.approx(pruned["perplexity_after"], rel=1e-5)
@@ -179,6 +179,27 @@ def test_a_job_from_submit_to_its_end(service: Service, tiny_llama: Path) -> Non
     assert submitted["id"] in table
     refused = secateur("cancel", submitted["id"], code=2, SECATEUR_URL=url)
     assert "succeeded" in refused.stderr
+
+
+def test_a_job_for_the_hub_says_so_and_fails_before_it_prunes_where_there_is_none(
+    service: Service, tiny_llama: Path
+) -> None:
+    url = str(service.http.base_url)
+    job = parsed(
+        *("submit", str(tiny_llama), "--method", "depth", "--ratio", "0.25", *TEXT, *EVALUATION),
+        *("--hub", "team/model", "--hub-branch", "half", "--public", "--overwrite"),
+        SECATEUR_URL=url,
+    )
+    asked = {"kind": "hub", "repo_id": "team/model", "private": False, "revision": "half", "overwrite": True}
+    assert job["request"]["destination"] == asked
+    failed = service.finish(job["id"])
+    assert failed["error"]["type"] == "/problems/hub-away"
+    assert failed["perplexity"]["before"] is None
+
+
+def test_what_is_about_the_hub_goes_with_a_repository() -> None:
+    refused = invoke("submit", "some/model", "--method", "depth", "--public", code=2)
+    assert "--hub" in refused.stderr
 
 
 def test_a_cancelled_job_is_exit_code_1(service: Service, slow_llama: Path) -> None:

@@ -1,5 +1,6 @@
 import io
 import os
+import re
 import signal
 import sys
 import time
@@ -57,7 +58,18 @@ def test_lines_carry_the_name_on_the_console_and_in_the_file(log: ServiceLog, co
     assert "api        | half" in lines
     assert f"worker     | café \ufffd {'0' * 200}" in lines
     assert "\x1b" not in console.getvalue()
-    assert "api        | out" in log.path.read_text()
+    assert "api        | out" in log.path.read_text().splitlines()
+
+
+def test_in_the_file_our_own_lines_have_the_time_that_services_give_theirs(
+    log: ServiceLog, console: io.StringIO
+) -> None:
+    log.say("Starting.")
+    log.write("api", "2026-01-02T03:04:05.678901Z [info     ] queued")
+    ours, theirs = log.path.read_text().splitlines()
+    assert re.fullmatch(r"secateur   \| \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z Starting\.", ours)
+    assert theirs == "api        | 2026-01-02T03:04:05.678901Z [info     ] queued"
+    assert console.getvalue().splitlines()[0] == "secateur   | Starting."
 
 
 def test_what_dies_is_started_again(log: ServiceLog, console: io.StringIO) -> None:

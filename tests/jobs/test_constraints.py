@@ -1,5 +1,6 @@
 """Each constraint refuses the row it was made for, whatever the store's code does."""
 
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -76,6 +77,7 @@ ILLEGAL = [
     ("begun_was_claimed", RUNNING, {"attempt": 0}),
     ("begun_was_claimed", SUCCEEDED, {"attempt": 0}),
     ("begun_was_claimed", FAILED, {"attempt": 0}),
+    ("deadline_at", QUEUED, {"deadline_at": datetime(2000, 1, 1, tzinfo=UTC)}),
     ("claimed_has_started", RUNNING, {"started_at": None}),
     ("finished_iff_terminal", QUEUED, {"finished_at": NOW}),
     ("finished_iff_terminal", RUNNING, {"finished_at": NOW}),

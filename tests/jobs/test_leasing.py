@@ -58,6 +58,14 @@ def test_only_a_queued_and_available_job_is_claimed(desk: "Desk") -> None:
     assert desk.snapshot() == before
 
 
+def test_the_next_is_the_oldest_that_can_be_claimed(desk: "Desk") -> None:
+    assert store.next_claimable(desk.engine) is None
+    desk.start()
+    backing_off, oldest, _young = desk.submit(), desk.submit(), desk.submit()
+    desk.alter(backing_off.id, available_at=func.now() + timedelta(seconds=30))
+    assert store.next_claimable(desk.engine) == oldest.id
+
+
 def test_renewing_moves_the_expiry_and_tells_of_a_cancel(desk: "Desk") -> None:
     lease = desk.start()
     first = desk.job(lease.job_id).lease_expires_at

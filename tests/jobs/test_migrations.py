@@ -12,6 +12,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, text
 
+from jobs import store
 from jobs.database import connect
 from jobs.models import Base
 from migrations import downgrade, upgrade
@@ -28,7 +29,8 @@ CATALOG = {
                attidentity::text, pg_get_expr(adbin, adrelid)
         FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
         WHERE attnum > 0 AND attrelid IN (
-            'jobs'::regclass, 'job_events'::regclass, 'job_shares'::regclass, 'api_keys'::regclass)""",
+            'jobs'::regclass, 'job_events'::regclass, 'event_tallies'::regclass, 'job_shares'::regclass,
+            'api_keys'::regclass)""",
     "constraints": """
         SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid), convalidated
         FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND conname !~ '^alembic_version'""",
@@ -120,4 +122,19 @@ def test_the_alembic_command_reads_the_url_that_platforms_print(empty_url: str) 
     assert "0002" in done.stderr
     engine = connect(empty_url)
     assert "jobs" in _names(engine)
+    engine.dispose()
+
+
+def test_events_of_before_the_tallies_are_tallied(empty_url: str) -> None:
+    upgrade(empty_url)
+    engine = connect(empty_url)
+    labels = {"model": "tiny", "ratio": 0.25, "dataset": "builtin"}
+    for method in ("osscar", "depth", "depth"):
+        job = store.submit(engine, {"model": "tiny"}, method=method, **labels).job
+        assert store.claim(engine, job.id, "worker-1", 60)
+    counted = store.count_jobs(engine)
+    downgrade(empty_url, "0004")
+    assert store.count_jobs(engine) is None
+    upgrade(empty_url)
+    assert store.count_jobs(engine) == counted
     engine.dispose()

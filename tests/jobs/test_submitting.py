@@ -91,13 +91,3 @@ def test_identical_posts_at_once_make_one_job(desk: "Desk") -> None:
     assert len({submission.job.id for submission in submissions}) == 1
     assert sum(submission.created for submission in submissions) == 1
     assert len(store.list_jobs(desk.engine).jobs) == 1
-
-
-def test_a_wake_up_is_noted_only_while_the_job_is_queued(desk: "Desk") -> None:
-    job = desk.submit()
-    store.mark_woken(desk.engine, job.id)
-    woken_at = desk.job(job.id).woken_at
-    assert woken_at is not None
-    desk.succeed(desk.claim(job.id))
-    store.mark_woken(desk.engine, job.id)
-    assert desk.job(job.id).woken_at == woken_at

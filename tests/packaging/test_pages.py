@@ -22,13 +22,14 @@ from jobs.settings import Settings
 from pruning_core.errors import RecipeError
 from pruning_core.models.registry import described_model_types, planned_model_types
 from pruning_core.twins.registry import PUBLISHED
+from registry.hub.errors import HubError
 from tests.packaging.files import PAGES, ROOT, compose, fenced, setting_variables, shell_commands, table, tool
 
 API_PAGE = ROOT / "docs/api.md"
 CURLS = [command for page in PAGES for command in shell_commands(page, "curl")]
 SECATEURS = [command for page in PAGES for command in shell_commands(page, "secateur")]
 ONLY_ON_THE_COMMAND_LINE = {"invalid-recipe", "output-exists"}
-ONLY_ON_THE_WORKER = {"unknown-device"}
+ONLY_ON_THE_WORKER = {"unknown-device", *(kind.slug for kind in HubError.__subclasses__())}
 
 
 def paths() -> dict[str, Any]:
@@ -96,6 +97,12 @@ def test_files_that_are_named_exist(page: Path) -> None:
     folders = "api|cli|jobs|migrations|pruning_core|registry|tests|worker"
     for name in re.findall(rf"`((?:{folders})/[\w./]+\.py)`", page.read_text()):
         assert (ROOT / name).is_file(), name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_tests_that_are_named_exist(page: Path) -> None:
+    for file, name in re.findall(r"`(tests/[\w./]+\.py)::(\w+)`", page.read_text()):
+        assert f"def {name}(" in (ROOT / file).read_text(), name
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -1,13 +1,12 @@
 """Recipes for the tiny models that bring code of their own, and a process that has never heard of us."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from pruning_core import parse_recipe
 from pruning_core.model_code import ModelCode
+from tests.fresh_process import run_fresh
 
 RATIOS = {"osscar": 0.5, "depth": 0.25}
 
@@ -54,8 +53,6 @@ def trust(folder: Path) -> list[str]:
 
 def load_elsewhere(folder: Path, remote_code: str) -> dict[str, Any]:
     """Load a checkpoint in another process, run it and generate."""
-    command = [sys.executable, "-c", LOAD_AND_GENERATE, str(folder), remote_code]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
-    assert done.returncode == 0, done.stderr
-    loaded: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    printed = run_fresh(LOAD_AND_GENERATE, str(folder), remote_code, folder=folder)
+    loaded: dict[str, Any] = json.loads(printed.splitlines()[-1])
     return loaded

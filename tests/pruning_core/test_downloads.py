@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from tests.hub_server import Hub, run_hub
+from tests.hub.server import Hub, run_hub
 
 LOAD = """
 import sys, torch
@@ -19,15 +19,16 @@ from pruning_core import checkpoint
 from pruning_core.errors import RecipeError
 from pruning_core.recipe import ModelReference
 from pruning_core.subject import find_subject
-try:
-    found = find_subject(
-        ModelReference(id="owner/name"), "native", roots=(), allow_pickle=sys.argv[1:] == ["allow-pickle"]
-    )
-    print(found.source.reference.revision)
-    model = checkpoint.load_model(found.source, "auto", torch.device("cpu"))
-    print(sum(weight.double().sum().item() for weight in model.state_dict().values()))
-except RecipeError as error:
-    print(type(error).__name__, error.reason)
+for allow_pickle in [allowed == "allow" for allowed in sys.argv[1:]]:
+    try:
+        found = find_subject(
+            ModelReference(id="owner/name"), "native", roots=(), allow_pickle=allow_pickle
+        )
+        print(found.source.reference.revision)
+        model = checkpoint.load_model(found.source, "auto", torch.device("cpu"))
+        print(sum(weight.double().sum().item() for weight in model.state_dict().values()))
+    except RecipeError as error:
+        print(type(error).__name__, error.reason)
 """
 
 
@@ -36,10 +37,10 @@ def repository(tiny_llama: Path, tmp_path: Path) -> Path:
     return shutil.copytree(tiny_llama, tmp_path / "repository")
 
 
-def load(hub: Hub, home: Path, *arguments: str) -> list[str]:
-    """Load the model in a process that finds the Hub there, and give the lines it prints."""
+def load(hub: Hub, home: Path, *pickles: str) -> list[str]:
+    """Load the model, once for each word on pickles, in a process that finds the Hub there; give what it prints."""
     done = subprocess.run(
-        [sys.executable, "-c", LOAD, *arguments],
+        [sys.executable, "-c", LOAD, *(pickles or ["refuse"])],
         capture_output=True,
         text=True,
         env={**os.environ, "HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_HOME": str(home)},
@@ -82,10 +83,9 @@ def test_pickled_weights_are_refused_before_they_are_downloaded(repository: Path
     torch.save(weights_of(repository), repository / "pytorch_model.bin")
     (repository / "model.safetensors").unlink()
     with run_hub(repository) as hub:
-        (said,) = load(hub, tmp_path / "home")
-        assert said.startswith("PickledWeightsError it has no .safetensors files")
-        assert "pytorch_model.bin" not in hub.downloaded
-        _, sum_of_weights = load(hub, tmp_path / "home", "allow-pickle")
+        said, _, sum_of_weights = load(hub, tmp_path / "home", "refuse", "allow")
+    assert said.startswith("PickledWeightsError it has no .safetensors files")
+    assert hub.downloaded.count("pytorch_model.bin") == 1
     assert float(sum_of_weights) == pytest.approx(expected)
 
 

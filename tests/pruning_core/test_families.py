@@ -5,8 +5,6 @@ Of the families known by their tensor-parallel plans some are tested in every ru
 
 import copy
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -42,6 +40,7 @@ from pruning_core.models.registry import (
 from pruning_core.perplexity import mean_loss
 from pruning_core.progress import Meter
 from pruning_core.repair.regression import damp
+from tests.fresh_process import run_fresh
 from tests.pruning_core.conftest import ON_DEVICE, resident, transformers_loss
 from tests.pruning_core.interruption import Interrupted, Interruption, require_same_files
 from tests.pruning_core.oracles import downdate_one_at_a_time, objective, paper
@@ -403,11 +402,4 @@ def test_a_fresh_process_without_secateur_computes_the_logits_that_were_in_memor
 ) -> None:
     model_types = families_of_this_run(request.config)
     folders = [str(pruned(model_type, method)[0]) for model_type in model_types for method in METHODS]
-    done = subprocess.run(
-        [sys.executable, "-c", FRESH_PROCESS, *folders],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert run_fresh(FRESH_PROCESS, *folders, folder=tmp_path) == ""

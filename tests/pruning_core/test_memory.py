@@ -15,6 +15,7 @@ from pruning_core.estimate import estimate
 from pruning_core.events import Event
 from pruning_core.placement import MemoryPlan, Need, Room, place
 from pruning_core.preflight import Preflight
+from pruning_core.provenance import peak_device_bytes
 from pruning_core.recipe import MemoryBudget, Recipe
 
 CPU = torch.device("cpu")
@@ -159,3 +160,12 @@ def test_a_layer_that_is_solved_on_the_host_gives_the_same(
     )
     assert [one.memory_plan.solver for one in (on_device, on_host)] == ["device", "host"]
     assert on_host.perplexity_after == pytest.approx(on_device.perplexity_after, rel=1e-3)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_what_tensors_took_on_a_device_is_known_when_they_are_gone() -> None:
+    before = torch.cuda.memory_allocated()
+    taken = torch.empty(2**26, dtype=torch.uint8, device="cuda")
+    del taken
+    assert (peak_device_bytes() or 0) >= before + 2**26

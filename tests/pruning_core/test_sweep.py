@@ -3,6 +3,7 @@
 import copy
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -91,7 +92,11 @@ def test_the_sweep_costs_what_was_announced(load: Load, windows: Tensor, cuts: l
     meter._reported = -math.inf
     score_cuts(load(), windows, cuts, meter, ON_DEVICE)
     assert meter._done == pytest.approx(announced)
-    assert isinstance(told[0], Progress)
+    meter.finish()
+    first, *_, last = told
+    assert isinstance(first, Progress)
+    assert isinstance(last, Progress)
+    assert last.layer_tokens == sweep_cost(4, cuts, windows.numel(), replace(costs, head=0.0))
 
 
 def test_each_layer_is_opened_once_for_all_cuts(

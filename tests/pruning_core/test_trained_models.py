@@ -17,11 +17,19 @@ from tests.pruning_core.conftest import resident, transformers_loss
 from tests.trained_models import train_tiny
 
 STEPS = {"opt": 200, "phi3": 150, "cohere": 150, "mixtral": 100}
+IN_EVERY_RUN = ("opt", "mixtral")
+"""Biases and no gate; experts. `--every-family` runs all."""
+
 KEEP = 128
 MEASURED = {"dataset": "builtin", "samples": 16, "sequence_length": 64}
 
 
-@pytest.fixture(scope="module", params=list(STEPS))
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    everything = metafunc.config.getoption("every_family")
+    metafunc.parametrize("trained", list(STEPS) if everything else IN_EVERY_RUN, indirect=True)
+
+
+@pytest.fixture(scope="module")
 def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train_tiny(request.param, tmp_path_factory.mktemp(request.param), STEPS[request.param])
 

@@ -109,10 +109,11 @@ def test_the_whole_result_is_beside_it_for_programs(tmp_path: Path) -> None:
         ("/models/..", 0.1, "pruned/model-osscar-10-11111111"),
         ("/models/-rf", 0.1, "pruned/rf-osscar-10-11111111"),
         ("/модели/маленькая", 0.1, "pruned/model-osscar-10-11111111"),
-        ("/models/a b;c$(d)", 0.1, "pruned/a-b-c--d-osscar-10-11111111"),
+        ("/models/a b;c$(d)", 0.1, "pruned/a-b-c-d-osscar-10-11111111"),
+        ("/models/a--b...c", 0.1, "pruned/a-b.c-osscar-10-11111111"),
     ],
 )
-def test_names_say_what_it_is_and_are_safe(model: str, ratio: float, name: str) -> None:
+def test_names_say_what_it_is_are_safe_and_may_be_on_the_hub(model: str, ratio: float, name: str) -> None:
     assert checkpoint_name(model, "osscar", ratio, JOB) == name
 
 

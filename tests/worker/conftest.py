@@ -17,7 +17,9 @@ from jobs.models import Job
 from jobs.queue import ShareMessages, make_celery
 from jobs.settings import Settings
 from jobs.states import State
+from worker.forking import ForkServer
 from worker.supervisor import run_job
+from worker.workplace import Workplace
 
 REQUESTS: dict[str, dict[str, Any]] = {"osscar": {"ratio": 0.5}, "depth": {"ratio": 0.25}}
 
@@ -38,10 +40,11 @@ def settings(tmp_path: Path, models: Path, database_url: str) -> Settings:
 class Bench:
     """Submits jobs and supervises them as a worker would."""
 
-    def __init__(self, engine: Engine, settings: Settings) -> None:
+    def __init__(self, engine: Engine, settings: Settings, fork_server: ForkServer) -> None:
         self.engine = engine
         self.settings = settings
-        self.stopping = threading.Event()
+        messages = ShareMessages(make_celery(settings))
+        self.workplace = Workplace(engine, settings, "test-worker", messages, fork_server)
 
     def submit(self, model: Path, method: str = "osscar", samples: int = 8, **changes: Any) -> UUID:
         request = {
@@ -57,8 +60,7 @@ class Bench:
         return store.submit(self.engine, request, **labels).job.id
 
     def run(self, job_id: UUID) -> None:
-        messages = ShareMessages(make_celery(self.settings))
-        run_job(self.engine, self.settings, job_id, "test-worker", self.stopping, messages)
+        run_job(self.workplace, job_id)
 
     @contextmanager
     def running(self, job_id: UUID) -> Iterator[psutil.Process]:
@@ -83,6 +85,11 @@ class Bench:
     def published(self) -> list[Path]:
         return sorted((self.settings.registry_root / "pruned").glob("*"))
 
+    def ended(self, outcome: str, method: str = "osscar") -> float | None:
+        """Tell how many claims the metrics say ended so."""
+        labels = {"outcome": outcome, "method": method}
+        return self.workplace.metrics.registry.get_sample_value("secateur_worker_jobs_total", labels)
+
     def at_work(self) -> list[Path]:
         return sorted(self.settings.work_root.glob("*"))
 
@@ -90,9 +97,16 @@ class Bench:
         return sorted((self.settings.registry_root / ".staging").glob("*"))
 
 
+@pytest.fixture(scope="session")
+def fork_server() -> Iterator[ForkServer]:
+    server = ForkServer()
+    yield server
+    server.close()
+
+
 @pytest.fixture
-def bench(engine: Engine, settings: Settings) -> Bench:
-    return Bench(engine, settings)
+def bench(engine: Engine, settings: Settings, fork_server: ForkServer) -> Bench:
+    return Bench(engine, settings, fork_server)
 
 
 def eventually(condition: Callable[[], object], seconds: float = 20) -> None:
@@ -103,8 +117,13 @@ def eventually(condition: Callable[[], object], seconds: float = 20) -> None:
 
 
 def child_of_this_process() -> psutil.Process:
-    (child,) = [p for p in psutil.Process().children() if "worker.child" in p.cmdline()]
+    (child,) = children_of(psutil.Process(), "worker.child")
     return child
+
+
+def children_of(process: psutil.Process, module: str) -> list[psutil.Process]:
+    """Give what runs `module` for `process`."""
+    return [child for child in process.children(recursive=True) if module in child.cmdline()]
 
 
 def is_over(job: Job) -> bool:

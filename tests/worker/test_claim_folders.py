@@ -15,7 +15,13 @@ from registry.local import LocalRegistry
 from tests.pruning_core.interruption import require_same_files
 from tests.tiny_models import make_tiny_llama
 from tests.worker.conftest import Bench, eventually
-from worker.claim_folders import discard_earlier_claims, name_of, sweep_claims, take_work_folder
+from worker.claim_folders import (
+    checkpoint_of,
+    discard_earlier_claims,
+    name_of,
+    sweep_claims,
+    take_work_folder,
+)
 
 
 def test_a_job_that_was_handed_back_goes_on_and_gives_the_very_same_checkpoint(
@@ -27,11 +33,11 @@ def test_a_job_that_was_handed_back_goes_on_and_gives_the_very_same_checkpoint(
     job_id = bench.submit(many_layers, samples=64, options={"producer_steps": 0})
     with bench.running(job_id):
         eventually(lambda: len(pruned(bench, job_id)) >= 3, seconds=60)
-        bench.stopping.set()
+        bench.workplace.stopping.set()
     (folder,) = bench.at_work()
     assert folder.name.startswith(str(job_id))
     interrupted = len(pruned(bench, job_id))
-    bench.stopping.clear()
+    bench.workplace.stopping.clear()
     bench.run(job_id)
     assert bench.job(job_id).state is State.SUCCEEDED
     events = pruned(bench, job_id)
@@ -113,6 +119,28 @@ def test_folders_of_jobs_that_ended_elsewhere_go(bench: Bench, tiny_llama: Path,
     assert [folder.name for folder in sorted(root.iterdir())] == sorted(
         [f"{waiting}-{1:020d}", "notes", "of-some-body-else-s-own"]
     )
+
+
+def test_what_was_published_without_success_goes_and_what_succeeded_stays(
+    bench: Bench, tiny_llama: Path
+) -> None:
+    succeeded, failed = bench.submit(tiny_llama), bench.submit(tiny_llama)
+    bench.run(succeeded)
+    registry = LocalRegistry(bench.settings.registry_root)
+    # As if its last worker had died between the checkpoint and the word.
+    held = store.claim(bench.engine, failed, "somebody-else", 60)
+    assert held is not None
+    (registry.stage(name_of(held)) / "config.json").write_text("{}")
+    registry.publish(name_of(held), str(failed), checkpoint_of(failed, held.request))
+    for job_id, claim in ((succeeded, 3), (failed, held.claim)):
+        take_work_folder(bench.settings.work_root, lease(job_id, claim))
+    sweep_claims(bench.engine, bench.settings.work_root, registry)
+    assert len(bench.published()) == 2
+    store.fail(bench.engine, held, {"type": "/problems/worker-lost"})
+    sweep_claims(bench.engine, bench.settings.work_root, registry)
+    (left,) = bench.published()
+    assert str(succeeded)[:8] in left.name
+    assert bench.at_work() == bench.staged() == []
 
 
 def test_nothing_is_swept_where_nothing_is(tmp_path: Path, engine: Engine) -> None:

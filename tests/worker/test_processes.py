@@ -8,21 +8,24 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 
 from jobs.settings import Settings
-from tests.worker.conftest import Bench, eventually
+from tests.worker.conftest import Bench, children_of, eventually
 from worker.assignment import Assignment
+from worker.forking import ForkServer
 
 SUPERVISE = """
-import sys, threading
+import sys
 from uuid import UUID
 from jobs.database import connect
 from jobs.queue import ShareMessages, make_celery
 from jobs.settings import Settings
 from worker.supervisor import run_job
+from worker.workplace import Workplace
 settings = Settings()
 messages = ShareMessages(make_celery(settings))
-run_job(connect(settings), settings, UUID(sys.argv[1]), "test-worker", threading.Event(), messages)
+run_job(Workplace(connect(settings), settings, "test-worker", messages), UUID(sys.argv[1]))
 """
 
 
@@ -55,15 +58,15 @@ def test_the_child_dies_when_its_supervisor_is_killed_by_signal_9(
     eventually(lambda: not any(process.is_running() for process in family), seconds=5)
 
 
-def test_the_child_knows_no_way_to_the_database(bench: Bench, slow_llama: Path) -> None:
-    os.environ["DATABASE_URL"] = os.environ["REDIS_URL"] = "planted"
-    try:
-        job_id = bench.submit(slow_llama, samples=600)
-        with bench.running(job_id) as child:
-            assert "planted" not in child.environ().values()
-            child.kill()
-    finally:
-        del os.environ["DATABASE_URL"], os.environ["REDIS_URL"]
+def test_the_children_know_no_way_to_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "planted")
+    monkeypatch.setenv("REDIS_URL", "planted")
+    fork_server = ForkServer()
+    fork_server.start()
+    environ = children_of(psutil.Process(), "worker.fork_server")[-1].environ()
+    assert "TQDM_DISABLE" in environ
+    assert "planted" not in environ.values()
+    fork_server.close()
 
 
 def test_what_goes_wrong_in_the_child_is_one_line_of_the_log_that_names_the_job(
@@ -73,9 +76,15 @@ def test_what_goes_wrong_in_the_child_is_one_line_of_the_log_that_names_the_job(
     assignment = Assignment(
         job_id="the-job",
         claim="the-job-1",
+        checkpoint="pruned/the-job",
         attempt=2,
         log_format="json",
-        request={"model": str(tiny_llama), "method": "osscar", "ratio": 0.5},
+        request={
+            "model": str(tiny_llama),
+            "method": "osscar",
+            "ratio": 0.5,
+            "destination": {"kind": "local"},
+        },
         registry_root=tmp_path / "registry",
         local_roots=[tiny_llama.parent],
         trusted_remote_code=[],

@@ -19,7 +19,7 @@ def test_a_job_in_place_needs_the_workers_own_allow_list(bench: Bench, models: P
     assert not marker.exists()
 
     allowed = bench.settings.model_copy(update={"trusted_remote_code": tuple(trust(folder))})
-    trusting = Bench(bench.engine, allowed)
+    trusting = Bench(bench.engine, allowed, bench.workplace.fork_server)
     accepted = trusting.submit(folder, "depth", remote_code="in_place")
     trusting.run(accepted)
     job = trusting.job(accepted)

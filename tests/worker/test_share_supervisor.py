@@ -7,7 +7,7 @@ import psutil
 
 from jobs import store
 from jobs.store import ShareStanding, Ticket
-from tests.worker.conftest import Bench, eventually
+from tests.worker.conftest import Bench, children_of, eventually
 from worker.share_supervisor import score_share
 
 
@@ -24,11 +24,11 @@ def offered(bench: Bench, model: Path) -> Ticket:
 
 
 def score(bench: Bench, ticket: Ticket) -> bool:
-    return score_share(bench.engine, bench.settings, ticket, "test-worker", bench.stopping)
+    return score_share(bench.workplace, ticket)
 
 
 def share_children() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if "worker.share_child" in child.cmdline()]
+    return children_of(psutil.Process(), "worker.share_child")
 
 
 def test_a_worker_that_would_compute_something_else_leaves_the_share(bench: Bench, tiny_llama: Path) -> None:
@@ -48,7 +48,7 @@ def test_a_worker_that_stops_leaves_its_share_at_once(bench: Bench, tiny_llama: 
     thread = threading.Thread(target=score, args=(bench, ticket))
     thread.start()
     eventually(share_children)
-    bench.stopping.set()
+    bench.workplace.stopping.set()
     thread.join(timeout=5)
     assert not thread.is_alive()
     assert share_children() == []

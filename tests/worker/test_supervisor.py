@@ -4,17 +4,23 @@ import signal
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import func, update
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 from transformers import AutoModelForCausalLM
 
 from jobs import store
 from jobs.models import Job
 from jobs.states import State
+from registry.local import LocalRegistry
 from tests.worker.conftest import Bench, eventually
+from worker import supervisor
+from worker.assignment import SUCCEEDED, Message
+from worker.process import ChildProcess
 
 ENOUGH_TO_WAIT = 600
 
@@ -62,6 +68,46 @@ def test_a_job_that_somebody_else_has_is_left_alone(bench: Bench, tiny_llama: Pa
     bench.run(job_id)
     assert bench.job(job_id).worker == "somebody-else"
     bench.run(uuid4())
+
+
+def test_one_wake_up_is_enough_for_all_that_is_queued(bench: Bench, tiny_llama: Path) -> None:
+    first, second, third = (bench.submit(tiny_llama) for _ in range(3))
+    supervisor.run_jobs(bench.workplace, second)
+    assert all(bench.job(job_id).state is State.SUCCEEDED for job_id in (first, second, third))
+    claimed = sorted(
+        (first, second, third),
+        key=lambda job_id: bench.job(job_id).started_at or datetime.max.replace(tzinfo=UTC),
+    )
+    assert claimed == [second, first, third]
+
+
+def test_a_worker_that_stops_takes_no_other_job(bench: Bench, tiny_llama: Path) -> None:
+    job_id = bench.submit(tiny_llama)
+    bench.workplace.stopping.set()
+    supervisor.run_jobs(bench.workplace, job_id)
+    assert bench.kinds(job_id) == []
+
+
+def test_a_job_whose_child_cannot_be_started_is_tried_again(
+    bench: Bench, tiny_llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = bench.submit(tiny_llama)
+
+    def fork(*_: object) -> None:
+        raise ChildProcessError("killed at this moment")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.workplace.fork_server.__class__, "fork", fork)
+        with pytest.raises(ChildProcessError):
+            bench.run(job_id)
+    past = func.now() - timedelta(seconds=1)
+    with Session(bench.engine) as session, session.begin():
+        session.execute(update(Job).where(Job.id == job_id).values(lease_expires_at=past))
+    assert store.reconcile(bench.engine).requeued == [job_id]
+    with Session(bench.engine) as session, session.begin():
+        session.execute(update(Job).where(Job.id == job_id).values(available_at=past))
+    bench.run(job_id)
+    assert (bench.job(job_id).state, bench.job(job_id).attempt) == (State.SUCCEEDED, 2)
 
 
 def test_a_recipe_that_turns_out_wrong_fails_with_its_problem(bench: Bench, tiny_llama: Path) -> None:
@@ -125,12 +171,67 @@ def test_cancel_ends_the_child_within_seconds_and_leaves_nothing(bench: Bench, s
     assert bench.published() == bench.staged() == []
 
 
+def test_a_job_whose_deadline_passes_ends_within_a_renewal(bench: Bench, slow_llama: Path) -> None:
+    job_id = bench.submit(slow_llama, samples=ENOUGH_TO_WAIT, deadline_seconds=3600)
+    with bench.running(job_id) as child, Session(bench.engine) as session, session.begin():
+        earlier = datetime.now(UTC) - timedelta(hours=1)
+        session.execute(
+            update(Job).where(Job.id == job_id).values(created_at=earlier, deadline_at=func.now())
+        )
+    job = bench.job(job_id)
+    assert job.error is not None
+    assert job.error["type"] == "/problems/deadline-passed"
+    assert not child.is_running()
+    assert bench.at_work() == bench.staged() == []
+
+
+def test_a_cancel_that_overtakes_the_last_word_leaves_no_checkpoint(
+    bench: Bench, tiny_llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = bench.submit(tiny_llama)
+    next_message = ChildProcess.next_message
+
+    def unheard(child: ChildProcess, timeout: float) -> Message | None:
+        message = next_message(child, timeout)
+        if message is not None and message.kind == SUCCEEDED:
+            store.request_cancel(bench.engine, job_id)
+            raise TimeoutError
+        return message
+
+    monkeypatch.setattr(ChildProcess, "next_message", unheard)
+    published = []
+    withdraw = LocalRegistry.withdraw
+    monkeypatch.setattr(
+        LocalRegistry, "withdraw", lambda *args: (published.extend(bench.published()), withdraw(*args))
+    )
+    bench.run(job_id)
+    assert bench.job(job_id).state is State.CANCELLED
+    assert len(published) == 1
+    assert bench.published() == bench.staged() == []
+
+
+def test_a_final_commit_whose_answer_was_lost_is_one_success(
+    bench: Bench, tiny_llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def commit_and_hang_up(*args: Any, **facts: Any) -> None:
+        store.succeed(*args, **facts)
+        monkeypatch.setattr(supervisor, "succeed", store.succeed)
+        raise OperationalError("COMMIT", {}, Exception("the connection was lost"))
+
+    monkeypatch.setattr(supervisor, "succeed", commit_and_hang_up)
+    job_id = bench.submit(tiny_llama)
+    bench.run(job_id)
+    assert bench.job(job_id).state is State.SUCCEEDED
+    assert bench.kinds(job_id).count("succeeded") == 1
+    assert len(bench.published()) == 1
+
+
 def test_a_worker_that_stops_gives_the_job_back_without_counting_the_attempt(
     bench: Bench, slow_llama: Path
 ) -> None:
     job_id = bench.submit(slow_llama, samples=ENOUGH_TO_WAIT)
     with bench.running(job_id) as child:
-        bench.stopping.set()
+        bench.workplace.stopping.set()
     job = bench.job(job_id)
     assert job.state is State.QUEUED
     assert job.attempt == 0
@@ -156,6 +257,7 @@ def test_a_worker_that_lost_its_lease_kills_its_child_and_writes_nothing(
     job = bench.job(job_id)
     assert (job.state, job.worker, job.lease_token) == (State.RUNNING, "another-worker", theirs.token)
     assert bench.kinds(job_id) == kinds
+    assert bench.ended("lease_lost") == 1
 
 
 def test_what_an_attempt_published_before_it_was_lost_is_adopted_by_the_next(
@@ -166,8 +268,6 @@ def test_what_an_attempt_published_before_it_was_lost_is_adopted_by_the_next(
     (published,) = bench.published()
     before = (published / "manifest.json").read_bytes()
     # The same job again, as if the final write had been lost.
-    from registry.local import LocalRegistry
-
     registry = LocalRegistry(bench.settings.registry_root)
     (registry.stage(str(first)) / "half").write_text("a second copy")
     artifact = registry.publish(str(first), str(first), f"pruned/{published.name}")

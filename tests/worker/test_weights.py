@@ -37,7 +37,8 @@ def test_a_job_on_pickled_weights_needs_the_workers_own_leave(
     assert error is not None
     assert error["type"] == "/problems/pickled-weights"
 
-    allowing = Bench(bench.engine, bench.settings.model_copy(update={"allow_pickle": True}))
+    allowed = bench.settings.model_copy(update={"allow_pickle": True})
+    allowing = Bench(bench.engine, allowed, bench.workplace.fork_server)
     accepted = allowing.submit(folder, "depth")
     allowing.run(accepted)
     assert allowing.job(accepted).state is State.SUCCEEDED, allowing.job(accepted).error

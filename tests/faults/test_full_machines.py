@@ -1,0 +1,72 @@
+"""Machines that have no memory or no disk left, by limits that the kernel keeps."""
+
+import resource
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from sqlalchemy import Engine
+
+from jobs.settings import Settings
+from jobs.states import State
+from tests.worker.conftest import Bench, eventually
+from worker.forking import ForkServer
+
+MIB = 2**20
+
+
+@contextmanager
+def small_disk(folder: Path, size: int) -> Iterator[None]:
+    """Mount a file system of `size` bytes at `folder`."""
+    folder.mkdir(parents=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "secateur-test", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if mounted.returncode != 0:
+        pytest.skip(f"a full disk needs the right to mount one: {mounted.stderr.strip()}")
+    yield
+    # Lazily: on a busy machine a killed child may take a moment to let go.
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def failed(bench: Bench, job_id: Any) -> dict[str, Any]:
+    job = bench.job(job_id)
+    assert job.state is State.FAILED
+    assert job.attempt == 1
+    assert job.error is not None
+    return job.error
+
+
+@pytest.mark.parametrize("place", ["registry", "work"])
+def test_a_full_disk_is_said_with_the_file_and_the_job_is_not_tried_again(
+    bench: Bench, tiny_llama: Path, place: str
+) -> None:
+    with small_disk(bench.settings.data_dir / place, 64 * 1024):
+        job_id = bench.submit(tiny_llama, weights="streamed")
+        bench.run(job_id)
+        error = failed(bench, job_id)
+        assert error["type"] == "/problems/disk-full"
+        assert "Make room" in error["detail"]
+        assert bench.published() == bench.staged() == bench.at_work() == []
+
+
+def test_a_child_that_reaches_its_memory_limit_says_what_to_lower(
+    engine: Engine, settings: Settings, fork_server: ForkServer, slow_llama: Path
+) -> None:
+    bench = Bench(engine, settings, fork_server)
+    job_id = bench.submit(slow_llama, samples=600)
+    with bench.running(job_id) as child:
+        taken = child.memory_info().vms
+        child.rlimit(psutil.RLIMIT_AS, (taken + MIB, resource.RLIM_INFINITY))
+        eventually(lambda: bench.job(job_id).state is State.FAILED, seconds=60)
+    error = failed(bench, job_id)
+    assert error["type"] == "/problems/out-of-memory"
+    assert "calibration.samples" in error["detail"]
+    assert bench.published() == bench.staged() == bench.at_work() == []
