@@ -50,6 +50,10 @@ _SAYINGS = {
         "this cannot be the name of a Hub repository.",
         "Write owner/name, in letters, digits, '-', '_' and '.', and at most 96 characters.",
     ),
+    "not_a_model": (
+        "this cannot be the name of a model in the registry.",
+        "Write owner/name; each begins with a letter or a digit and has at most 96 of A-Z, a-z, 0-9, '-', '_' and '.'.",
+    ),
     "not_a_branch": (
         "this cannot be the name of a branch.",
         "Name a branch in letters, digits, '-', '_', '.' and '/', such as main; not a commit, and no refs/….",

@@ -1,6 +1,7 @@
-"""What the Hub answers about a repository, of a checkpoint in the local registry.
+"""What the Hub answers about a repository, of a model in the local registry.
 
-The fields are those that `huggingface_hub` reads; see its `ModelInfo`, `RepoFile`, `RepoFolder` and `GitRefs`.
+The fields are those that `huggingface_hub` reads; see its `ModelInfo`, `RepoFile`, `RepoFolder`, `GitRefs` and
+`GitCommitInfo`.
 """
 
 import hashlib
@@ -8,18 +9,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from registry.manifest import ManifestFile
-from registry.reading import MAIN, Checkpoint
+from registry.names import MAIN
+from registry.reading import Model, Version
 
 
-def model_info(checkpoint: Checkpoint) -> dict[str, Any]:
-    name = checkpoint.manifest.name
-    published = checkpoint.published_at.strftime("%Y-%m-%dT%H:%M:%S.000Z")
+def model_info(version: Version) -> dict[str, Any]:
+    name = version.manifest.name
+    published = _time(version)
     return {
-        "_id": checkpoint.commit[:24],
+        "_id": version.commit[:24],
         "id": name,
         "modelId": name,
         "author": name.partition("/")[0],
-        "sha": checkpoint.commit,
+        "sha": version.commit,
         "createdAt": published,
         "lastModified": published,
         "private": False,
@@ -30,17 +32,38 @@ def model_info(checkpoint: Checkpoint) -> dict[str, Any]:
         "tags": ["transformers", "safetensors", "text-generation"],
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
-        "usedStorage": checkpoint.manifest.bytes,
+        "usedStorage": version.manifest.bytes,
         "siblings": [
             {"rfilename": file.path, "size": file.bytes, "blobId": _blob_id(file), "lfs": _lfs(file)}
-            for file in checkpoint.manifest.files
+            for file in version.manifest.files
         ],
     }
 
 
-def refs(checkpoint: Checkpoint) -> dict[str, Any]:
-    main = {"name": MAIN, "ref": f"refs/heads/{MAIN}", "targetCommit": checkpoint.commit}
-    return {"branches": [main], "converts": [], "tags": []}
+def refs(model: Model) -> dict[str, Any]:
+    newest = model.versions[0].commit
+    return {
+        "branches": [{"name": MAIN, "ref": f"refs/heads/{MAIN}", "targetCommit": newest}],
+        "converts": [],
+        "tags": [
+            {"name": tag, "ref": f"refs/tags/{tag}", "targetCommit": commit}
+            for tag, commit in model.tags.items()
+            if model.at(tag)
+        ],
+    }
+
+
+def commits(versions: Sequence[Version]) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": version.commit,
+            "authors": [],
+            "date": _time(version),
+            "title": f"Job {version.manifest.job_id}",
+            "message": "",
+        }
+        for version in versions
+    ]
 
 
 def tree(files: Sequence[ManifestFile], folder: str, *, recursive: bool) -> list[dict[str, Any]]:
@@ -62,6 +85,10 @@ def tree(files: Sequence[ManifestFile], folder: str, *, recursive: bool) -> list
 
 def entry(file: ManifestFile) -> dict[str, Any]:
     return {"type": "file", "oid": _blob_id(file), "size": file.bytes, "path": file.path, "lfs": _lfs(file)}
+
+
+def _time(version: Version) -> str:
+    return version.manifest.published_at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def _lfs(file: ManifestFile) -> dict[str, Any]:

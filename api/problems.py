@@ -18,6 +18,7 @@ from api.field_errors import explain
 from jobs.problem import Problem, problem, recipe_problem
 from pruning_core import errors
 from pruning_core.errors import RecipeError
+from registry.tombstones import Tombstone
 
 MEDIA_TYPE = "application/problem+json"
 _REFERENCE = "#/components/schemas/{model}"
@@ -126,10 +127,12 @@ class RepositoryNotFoundError(ProblemError):
     title = "There is no such repository"
     status = HTTPStatus.NOT_FOUND
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, deleted: Tombstone | None) -> None:
+        detail = f"Nothing is published as {name}."
+        if deleted is not None:
+            detail = f"{detail} {deleted}."
         super().__init__(
-            f"Nothing is published as {name}. GET /hub/api/models lists what there is.",
-            headers={"X-Error-Code": "RepoNotFound"},
+            f"{detail} GET /hub/api/models lists what there is.", headers=_hub_headers("RepoNotFound", detail)
         )
 
 
@@ -138,11 +141,12 @@ class RevisionNotFoundError(ProblemError):
     title = "There is no such revision"
     status = HTTPStatus.NOT_FOUND
 
-    def __init__(self, name: str, revision: str, commit: str) -> None:
-        super().__init__(
-            f"{name} has no revision {revision}. Ask for main, or for its commit {commit}.",
-            headers={"X-Error-Code": "RevisionNotFound"},
-        )
+    def __init__(self, name: str, revision: str, newest: str, deleted: Tombstone | None) -> None:
+        detail = f"{name} has no revision {revision}."
+        if deleted is not None:
+            detail = f"{detail} {deleted}."
+        detail = f"{detail} Ask for main, which is {newest}, or for a tag or another commit."
+        super().__init__(detail, headers=_hub_headers("RevisionNotFound", detail))
 
 
 class EntryNotFoundError(ProblemError):
@@ -156,6 +160,11 @@ class EntryNotFoundError(ProblemError):
             # Clients remember under the commit that it is not there.
             headers={"X-Error-Code": "EntryNotFound", "X-Repo-Commit": commit},
         )
+
+
+def _hub_headers(code: str, detail: str) -> dict[str, str]:
+    """What clients of the Hub raise an error by, and show with it; a header is one line of ASCII."""
+    return {"X-Error-Code": code, "X-Error-Message": detail.encode("unicode_escape").decode("ascii")}
 
 
 class JobNotFoundError(ProblemError):

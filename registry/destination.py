@@ -8,6 +8,8 @@ from huggingface_hub.utils import validate_repo_id
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic_core import PydanticCustomError
 
+from registry.names import is_model_name
+
 # A part of what git takes: nothing that means something else to a shell, in a URL, or on the Hub.
 _BRANCH = re.compile(r"(?!refs/)[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -28,6 +30,12 @@ def _no_repository() -> PydanticCustomError:
     return PydanticCustomError("not_a_repository", "this is not the name of a Hub repository")
 
 
+def _require_model(name: str) -> str:
+    if not is_model_name(name):
+        raise PydanticCustomError("not_a_model", "this cannot be the name of a model in the registry")
+    return name
+
+
 def _require_branch(name: str) -> str:
     if (
         not _BRANCH.fullmatch(name)
@@ -45,6 +53,10 @@ class LocalDestination(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["local"] = "local"
+    name: Annotated[str, AfterValidator(_require_model)] | None = Field(
+        default=None,
+        description="The model, owner/name, that the checkpoint becomes a new version of; by default one of its own",
+    )
 
 
 class HubDestination(BaseModel):

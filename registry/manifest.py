@@ -1,11 +1,14 @@
 """Which files a checkpoint consists of, and their digests."""
 
 import hashlib
+from datetime import datetime
 from pathlib import Path
+from typing import Annotated, Self
 
-from pydantic import BaseModel
+from pydantic import BaseModel, StringConstraints, ValidationError
 
-MANIFEST_NAME = "manifest.json"
+MANIFEST_NAME, COMMIT_NAME = MANIFEST_NAMES = "manifest.json", "manifest.sha1"
+"""The latter tells whether the former is as it was published; `sha1sum -c` reads it too."""
 
 
 class ManifestFile(BaseModel):
@@ -13,30 +16,82 @@ class ManifestFile(BaseModel):
 
     path: str
     bytes: int
-    sha256: str
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class DamagedManifestError(ValueError):
+    """A manifest is not what was published.
+
+    Attributes:
+        expected: its SHA-1 when it was published, as far as that can be read.
+        found: its SHA-1 now, or what is there instead.
+    """
+
+    def __init__(self, expected: str, found: str) -> None:
+        super().__init__(f"its SHA-1 should be {expected}, and is {found}")
+        self.expected = expected
+        self.found = found
 
 
 class Manifest(BaseModel):
-    """A published checkpoint's name, the job that made it, and its files."""
+    """A published checkpoint's name, the job that made it, when it was published, and its files."""
 
     name: str
     job_id: str
+    published_at: datetime
     files: list[ManifestFile]
 
     @property
     def bytes(self) -> int:
         return sum(file.bytes for file in self.files)
 
+    def write(self, folder: Path) -> None:
+        """Write it into a checkpoint's folder, with its digest."""
+        content = self.model_dump_json(indent=2)
+        (folder / MANIFEST_NAME).write_text(content, encoding="utf-8")
+        (folder / COMMIT_NAME).write_text(f"{_sha1(content.encode())}  {MANIFEST_NAME}\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> tuple[Self, str]:
+        """Read the manifest of a checkpoint's folder, and its commit: its SHA-1, 40 hexadecimal digits.
+
+        Raises:
+            DamagedManifestError: there is none, or not the one that was published.
+        """
+        try:
+            expected = (folder / COMMIT_NAME).read_text(encoding="utf-8", errors="replace").split(" ")[0]
+        except (FileNotFoundError, NotADirectoryError):
+            expected = "unknown"
+        try:
+            content = (folder / MANIFEST_NAME).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            raise DamagedManifestError(expected, "missing") from None
+        found = _sha1(content)
+        if found != expected:
+            raise DamagedManifestError(expected, found)
+        try:
+            return cls.model_validate_json(content), found
+        except ValidationError:
+            raise DamagedManifestError(expected, "no manifest of ours") from None
+
 
 def describe_files(folder: Path) -> list[ManifestFile]:
     """Digest every file below `folder`, the manifest itself aside, in the order of their paths."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST_NAME)
-    return [_describe(path, folder) for path in paths]
+    own = [folder / name for name in MANIFEST_NAMES]
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path not in own)
+    return [
+        ManifestFile(
+            path=path.relative_to(folder).as_posix(), bytes=path.stat().st_size, sha256=sha256_of(path)
+        )
+        for path in paths
+    ]
 
 
-def _describe(path: Path, folder: Path) -> ManifestFile:
+def sha256_of(path: Path) -> str:
+    """Digest a file."""
     with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256")
-    return ManifestFile(
-        path=path.relative_to(folder).as_posix(), bytes=path.stat().st_size, sha256=digest.hexdigest()
-    )
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sha1(content: bytes) -> str:
+    return hashlib.sha1(content, usedforsecurity=False).hexdigest()

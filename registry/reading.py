@@ -1,37 +1,28 @@
-"""What is published in the local registry, as those see it who read it: repositories with one commit each."""
+"""What is published in the local registry, as those see it who read it: models with versions, tags and tombstones."""
 
-import hashlib
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
-from registry.manifest import MANIFEST_NAME, Manifest, ManifestFile
-
-MAIN = "main"
-SHORTEST_COMMIT = 7
-_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
+from registry.layout import Layout
+from registry.manifest import DamagedManifestError, Manifest, ManifestFile
+from registry.names import LATEST, MAIN, is_commit, is_model_name
+from registry.tags import list_tags
+from registry.tombstones import Tombstone, list_tombstones
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class Version:
     """A published checkpoint.
 
     Attributes:
-        commit: 40 hexadecimal digits that are of this checkpoint alone: the SHA-1 of its manifest.
+        commit: 40 hexadecimal digits that are of this version alone: the SHA-1 of its manifest.
         folder: where its files lie.
-        published_at: when it appeared.
     """
 
     manifest: Manifest
     commit: str
     folder: Path
-    published_at: datetime
-
-    def is_at(self, revision: str) -> bool:
-        """Tell whether a revision is this one: `main`, the commit, or enough digits that the commit begins with."""
-        return revision == MAIN or (len(revision) >= SHORTEST_COMMIT and self.commit.startswith(revision))
 
     def file(self, path: str) -> tuple[ManifestFile, Path] | None:
         """Find a file by its path in the checkpoint, and where it lies.
@@ -46,33 +37,70 @@ class Checkpoint:
         return (named, place) if place.is_relative_to(self.folder) and place.is_file() else None
 
 
-def find_checkpoint(root: Path, owner: str, name: str) -> Checkpoint | None:
-    """Find what was published as `owner/name`; None if there is nothing, or nothing of ours."""
-    if not (_PART.fullmatch(owner) and _PART.fullmatch(name)):
+@dataclass(frozen=True)
+class Model:
+    """What was published under one name.
+
+    Attributes:
+        versions: those that were not deleted, the newest first.
+        tags: the commit that each names, which may have been deleted since.
+        tombstones: of versions that were deleted, the newest first.
+    """
+
+    name: str
+    versions: list[Version]
+    tags: dict[str, str]
+    tombstones: list[Tombstone]
+
+    def at(self, revision: str) -> Version | None:
+        """Find the version that a revision is: `main` or `latest`, a tag, a commit or enough of its first digits."""
+        if revision in (MAIN, LATEST):
+            return self.versions[0] if self.versions else None
+        commit = self._only(revision, [version.commit for version in self.versions])
+        return next((version for version in self.versions if version.commit == commit), None)
+
+    def deleted_at(self, revision: str) -> Tombstone | None:
+        """Find the tombstone of what a revision was; of `main`, if nothing is left, what was newest."""
+        if revision in (MAIN, LATEST):
+            return None if self.versions else next(iter(self.tombstones), None)
+        commit = self._only(revision, [tombstone.commit for tombstone in self.tombstones])
+        return next((tombstone for tombstone in self.tombstones if tombstone.commit == commit), None)
+
+    def tags_of(self, version: Version) -> list[str]:
+        return [tag for tag, commit in self.tags.items() if commit == version.commit]
+
+    def _only(self, revision: str, commits: list[str]) -> str | None:
+        """Give the one of the commits that a tag, or a commit's first digits, mean; None if they mean none or more."""
+        digits = self.tags.get(revision, revision)
+        begun = [commit for commit in commits if is_commit(digits) and commit.startswith(digits)]
+        return begun[0] if len(begun) == 1 else None
+
+
+def find_model(root: Path, name: str) -> Model | None:
+    """Find what was published as `owner/name`; None if nothing ever was, or nothing of ours."""
+    layout = Layout(root.resolve())
+    if not is_model_name(name):
         return None
-    return _read(root.resolve() / owner / name)
-
-
-def list_checkpoints(root: Path) -> Iterator[Checkpoint]:
-    """Give everything that is published, by name."""
-    for path in sorted(root.resolve().glob(f"[!.]*/*/{MANIFEST_NAME}")):
-        checkpoint = _read(path.parent)
-        if checkpoint is not None:
-            yield checkpoint
-
-
-def _read(folder: Path) -> Checkpoint | None:
-    path = folder / MANIFEST_NAME
-    if folder.is_symlink() or folder.parent.is_symlink() or not path.is_file():
+    found = (read_version(folder) for folder in layout.versions(name))
+    versions = sorted(filter(None, found), key=lambda each: each.manifest.published_at, reverse=True)
+    tombstones = list_tombstones(layout, name)
+    if not versions and not tombstones:
         return None
-    content = path.read_bytes()
+    return Model(name, versions, list_tags(layout, name), tombstones)
+
+
+def list_models(root: Path) -> Iterator[Model]:
+    """Give all models that something is published of, by name."""
+    for name in Layout(root.resolve()).models():
+        model = find_model(root, name)
+        if model is not None and model.versions:
+            yield model
+
+
+def read_version(folder: Path) -> Version | None:
+    """Read what lies in a version's folder; None if that is no checkpoint, or not as it was published."""
     try:
-        manifest = Manifest.model_validate_json(content)
-    except ValueError:
+        manifest, commit = Manifest.read(folder)
+    except DamagedManifestError:
         return None
-    return Checkpoint(
-        manifest=manifest,
-        commit=hashlib.sha1(content, usedforsecurity=False).hexdigest(),
-        folder=folder,
-        published_at=datetime.fromtimestamp(path.stat().st_mtime, UTC),
-    )
+    return Version(manifest, commit, folder)

@@ -26,7 +26,8 @@ def name_of(lease: Lease) -> str:
 
 def checkpoint_of(job_id: UUID, request: dict[str, Any]) -> str:
     """Name what a job publishes, by its request as it was accepted: with the ratio that follows from named layers."""
-    return checkpoint_name(request["model"]["id"], request["method"], request["ratio"], str(job_id))
+    wanted: str | None = request["destination"].get("name")
+    return wanted or checkpoint_name(request["model"]["id"], request["method"], request["ratio"], str(job_id))
 
 
 def take_work_folder(root: Path, lease: Lease) -> Path:

@@ -4,6 +4,7 @@ Read only. Paths, fields and headers are those that `huggingface_hub` asks for a
 description of the API.
 """
 
+from itertools import islice
 from typing import Annotated, Any
 from urllib.parse import parse_qs
 
@@ -14,27 +15,42 @@ from api import hub_answers
 from api.authentication import HUB_READ, HubReader
 from api.dependencies import ServiceSettings
 from api.problems import EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
-from registry.reading import MAIN, Checkpoint, find_checkpoint, list_checkpoints
+from registry.names import MAIN
+from registry.reading import Model, Version, find_model, list_models
 
 router = APIRouter(prefix="/hub", dependencies=[HUB_READ], include_in_schema=False)
 
 
-async def _checkpoint(settings: ServiceSettings, owner: str, name: str, revision: str = MAIN) -> Checkpoint:
+def _model(settings: ServiceSettings, owner: str, name: str) -> Model:
     """Find what is asked for.
 
     Raises:
-        RepositoryNotFoundError: nothing was published under the name.
-        RevisionNotFoundError: it was, but not as this revision.
+        RepositoryNotFoundError: nothing was published under the name, or all of it was deleted.
     """
-    found = find_checkpoint(settings.registry_root, owner, name)
-    if found is None:
-        raise RepositoryNotFoundError(f"{owner}/{name}")
-    if not found.is_at(revision):
-        raise RevisionNotFoundError(f"{owner}/{name}", revision, found.commit)
+    found = find_model(settings.registry_root, f"{owner}/{name}")
+    if found is None or not found.versions:
+        raise RepositoryNotFoundError(f"{owner}/{name}", found.deleted_at(MAIN) if found else None)
     return found
 
 
-Published = Annotated[Checkpoint, Depends(_checkpoint)]
+Published = Annotated[Model, Depends(_model)]
+
+
+async def _version(model: Published, revision: str = MAIN) -> Version:
+    """Find the version that is asked for.
+
+    Raises:
+        RevisionNotFoundError: there is no such version, or it was deleted.
+    """
+    found = model.at(revision)
+    if found is None:
+        raise RevisionNotFoundError(
+            model.name, revision, model.versions[0].commit, model.deleted_at(revision)
+        )
+    return found
+
+
+Asked = Annotated[Version, Depends(_version)]
 
 
 @router.get("/api/whoami-v2")
@@ -50,47 +66,49 @@ async def who_am_i(caller: HubReader) -> dict[str, Any]:
 
 
 @router.get("/api/models")
-def list_models(
+def list_all(
     settings: ServiceSettings, search: str = "", limit: Annotated[int, Query(ge=1, le=1000)] = 1000
 ) -> list[dict[str, Any]]:
     """List what is published, by name."""
-    found = (
-        each
-        for each in list_checkpoints(settings.registry_root)
-        if search.lower() in each.manifest.name.lower()
-    )
-    return [hub_answers.model_info(checkpoint) for checkpoint, _ in zip(found, range(limit), strict=False)]
+    found = (each for each in list_models(settings.registry_root) if search.lower() in each.name.lower())
+    return [hub_answers.model_info(model.versions[0]) for model in islice(found, limit)]
 
 
 @router.get("/api/models/{owner}/{name}")
 @router.get("/api/models/{owner}/{name}/revision/{revision}")
-def model_info(checkpoint: Published) -> dict[str, Any]:
-    """Tell of a checkpoint: its commit and its files."""
-    return hub_answers.model_info(checkpoint)
+def model_info(version: Asked) -> dict[str, Any]:
+    """Tell of a version: its commit and its files."""
+    return hub_answers.model_info(version)
 
 
 @router.get("/api/models/{owner}/{name}/refs")
-def list_refs(checkpoint: Published) -> dict[str, Any]:
-    """List branches and tags: `main` alone."""
-    return hub_answers.refs(checkpoint)
+def list_refs(model: Published) -> dict[str, Any]:
+    """List branches and tags: `main`, and the tags of versions that there are."""
+    return hub_answers.refs(model)
+
+
+@router.get("/api/models/{owner}/{name}/commits/{revision}")
+def list_commits(model: Published, version: Asked) -> list[dict[str, Any]]:
+    """List a version and those before it, the newest first."""
+    return hub_answers.commits(model.versions[model.versions.index(version) :])
 
 
 @router.get("/api/models/{owner}/{name}/tree/{revision}")
 @router.get("/api/models/{owner}/{name}/tree/{revision}/{path:path}")
-def list_tree(checkpoint: Published, path: str = "", *, recursive: bool = False) -> list[dict[str, Any]]:
-    """List the files of a checkpoint, or of a folder in it."""
-    entries = hub_answers.tree(checkpoint.manifest.files, path, recursive=recursive)
+def list_tree(version: Asked, path: str = "", *, recursive: bool = False) -> list[dict[str, Any]]:
+    """List the files of a version, or of a folder in it."""
+    entries = hub_answers.tree(version.manifest.files, path, recursive=recursive)
     if path and not entries:
-        raise EntryNotFoundError(checkpoint.manifest.name, path, checkpoint.commit)
+        raise EntryNotFoundError(version.manifest.name, path, version.commit)
     return entries
 
 
 @router.post("/api/models/{owner}/{name}/paths-info/{revision}")
-async def describe_paths(request: Request, checkpoint: Published) -> list[dict[str, Any]]:
+async def describe_paths(request: Request, version: Asked) -> list[dict[str, Any]]:
     """Describe the files that the form's `paths` name, those that there are."""
     form = parse_qs((await request.body()).decode("utf-8", "replace"))
     asked = set(form.get("paths", []))
-    return [hub_answers.entry(file) for file in checkpoint.manifest.files if file.path in asked]
+    return [hub_answers.entry(file) for file in version.manifest.files if file.path in asked]
 
 
 @router.api_route(
@@ -98,18 +116,18 @@ async def describe_paths(request: Request, checkpoint: Published) -> list[dict[s
     methods=["GET", "HEAD"],
     response_class=FileResponse,
 )
-def resolve(checkpoint: Published, path: str) -> FileResponse:
+def resolve(version: Asked, path: str) -> FileResponse:
     """Give a file, or the part that `Range` names; its ETag is its SHA-256."""
-    found = checkpoint.file(path)
+    found = version.file(path)
     if found is None:
-        raise EntryNotFoundError(checkpoint.manifest.name, path, checkpoint.commit)
+        raise EntryNotFoundError(version.manifest.name, path, version.commit)
     file, place = found
     return FileResponse(
         place,
         # Whatever is in it, a browser is to save it and not to show it.
         media_type="application/octet-stream",
         headers={
-            "X-Repo-Commit": checkpoint.commit,
+            "X-Repo-Commit": version.commit,
             "ETag": f'"{file.sha256}"',
             "X-Linked-Size": str(file.bytes),
             "X-Linked-ETag": f'"{file.sha256}"',

@@ -21,12 +21,14 @@ from api.application import create_app
 from jobs import store
 from jobs.api_keys import Scope
 from jobs.settings import Settings
+from registry.deleting import delete_version
 from registry.local import LocalRegistry
-from registry.manifest import MANIFEST_NAME
-from registry.reading import find_checkpoint
+from registry.manifest import COMMIT_NAME, MANIFEST_NAME
+from registry.reading import Model, Version, find_model
+from registry.tags import set_tag
 from tests.api.conftest import problem_of
 
-JOB = "11111111-aaaa-4000-8000-000000000000"
+JOB, LATER_JOB = "11111111-aaaa-4000-8000-000000000000", "22222222-bbbb-4000-8000-000000000000"
 NAME = "pruned/tiny-osscar-25-11111111"
 FILE = f"/hub/{NAME}/resolve/main/model.safetensors"
 
@@ -68,15 +70,46 @@ print(json.dumps({
 }))
 """
 
+ASK_ABOUT_VERSIONS = """
+import json, pathlib, sys
+from huggingface_hub import HfApi, hf_hub_download
+from huggingface_hub.errors import RevisionNotFoundError
+name, *revisions = sys.argv[1:]
+api, notes, refused = HfApi(), [], []
+for revision in revisions:
+    try:
+        notes.append(pathlib.Path(hf_hub_download(name, "deeper/notes.txt", revision=revision)).read_text())
+    except RevisionNotFoundError as error:
+        notes.append(None)
+        refused.append(f"{type(error).__name__}: {error}")
+refs = api.list_repo_refs(name)
+print(json.dumps({
+    "notes": notes,
+    "refused": refused,
+    "branches": {branch.name: branch.target_commit for branch in refs.branches},
+    "tags": {tag.name: tag.target_commit for tag in refs.tags},
+    "commits": [commit.commit_id for commit in api.list_repo_commits(name)],
+}))
+"""
 
-def publish(settings: Settings, model: Path) -> Path:
+
+def publish(
+    settings: Settings, model: Path, job_id: str = JOB, name: str = NAME, notes: str = "notes"
+) -> Path:
     """Publish a checkpoint as a job does."""
     registry = LocalRegistry(settings.registry_root)
-    staged = registry.stage(JOB)
+    staged = registry.stage(job_id)
     shutil.copytree(model, staged, dirs_exist_ok=True)
     (staged / "deeper").mkdir()
-    (staged / "deeper" / "notes.txt").write_text("notes")
-    return Path(registry.publish(JOB, JOB, NAME).location)
+    (staged / "deeper" / "notes.txt").write_text(notes)
+    return Path(registry.publish(job_id, job_id, name).location)
+
+
+def read(settings: Settings, name: str = NAME) -> tuple[Model, Version]:
+    """What there is under a name, and its newest version."""
+    model = find_model(settings.registry_root, name)
+    assert model is not None
+    return model, model.versions[0]
 
 
 @pytest.fixture(scope="module")
@@ -91,12 +124,12 @@ def hub(settings: Settings, engine: Engine, tiny_llama: Path) -> Iterator[TestCl
         yield client
 
 
-def ask(url: str, home: Path, *arguments: str, token: str = "") -> dict[str, Any]:
+def ask(url: str, home: Path, script: str, *arguments: str, token: str = "") -> dict[str, Any]:
     """Ask with the Hub's own clients, in a process whose cache is empty."""
     env = {name: value for name, value in os.environ.items() if name not in ("HF_TOKEN", "HF_HUB_OFFLINE")}
     env |= {"HF_ENDPOINT": f"{url}/hub", "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "*"}
     done = subprocess.run(
-        [sys.executable, "-c", ASK, *arguments],
+        [sys.executable, "-c", script, *arguments],
         env=env | ({"HF_TOKEN": token} if token else {}),
         capture_output=True,
         text=True,
@@ -110,11 +143,10 @@ def ask(url: str, home: Path, *arguments: str, token: str = "") -> dict[str, Any
 def test_clients_of_the_hub_load_and_look_at_what_was_pruned(
     running_url: str, published: Path, module_settings: Settings, tmp_path: Path
 ) -> None:
-    checkpoint = find_checkpoint(module_settings.registry_root, *NAME.split("/"))
-    assert checkpoint is not None
+    _, checkpoint = read(module_settings)
     files = {file.path: file.sha256 for file in checkpoint.manifest.files}
     # Where no key is required, what a user has for the real Hub is no obstacle.
-    answered = ask(running_url, tmp_path, NAME, checkpoint.commit, token="hf_of_the_user")
+    answered = ask(running_url, tmp_path, ASK, NAME, checkpoint.commit, token="hf_of_the_user")
     weights = AutoModelForCausalLM.from_pretrained(published).state_dict().values()
     assert answered["sums"] == [sum(weight.double().sum().item() for weight in weights)] * 2
     assert answered["tokens"]
@@ -162,6 +194,8 @@ def test_a_download_that_was_cut_off_goes_on(
     "path",
     [
         f"/hub/{NAME}/resolve/main/{MANIFEST_NAME}",
+        f"/hub/{NAME}/resolve/main/{COMMIT_NAME}",
+        f"/hub/{NAME}/resolve/../../../../.blobs/x",
         f"/hub/{NAME}/resolve/main/../../../etc/passwd",
         f"/hub/{NAME}/resolve/main/..%2f..%2f..%2fetc%2fpasswd",
         f"/hub/{NAME}/resolve/main//etc/passwd",
@@ -179,17 +213,21 @@ def test_nothing_but_what_was_published_is_there(path: str, hub: TestClient) -> 
 
 
 def test_links_lead_nowhere(hub: TestClient, settings: Settings, tmp_path: Path) -> None:
-    folder = settings.registry_root / NAME
+    folder = settings.registry_root / NAME / JOB
     assert hub.get(FILE).status_code == 200
     secret = tmp_path / "secret"
     secret.write_text("secret")
     (folder / "model.safetensors").unlink()
     (folder / "model.safetensors").symlink_to(secret)
     problem_of(hub.get(FILE), 404)
-    moved = folder.rename(tmp_path / "elsewhere")
-    folder.symlink_to(moved, target_is_directory=True)
-    problem_of(hub.get(f"/hub/{NAME}/resolve/main/config.json"), 404)
-    assert hub.get("/hub/api/models").json() == []
+    for place in (folder, folder.parent, folder.parent.parent):
+        moved = place.rename(tmp_path / "elsewhere")
+        place.symlink_to(moved, target_is_directory=True)
+        problem_of(hub.get(f"/hub/{NAME}/resolve/main/config.json"), 404)
+        assert hub.get("/hub/api/models").json() == []
+        place.unlink()
+        moved.rename(place)
+    assert hub.get(f"/hub/{NAME}/resolve/main/config.json").status_code == 200
 
 
 def test_a_browser_saves_files_and_shows_none(hub: TestClient) -> None:
@@ -216,15 +254,50 @@ def test_where_keys_are_required_the_hubs_token_is_one(
         assert me["name"] == "read"
 
 
-def test_a_checkpoint_that_changed_would_have_another_commit(settings: Settings, tiny_llama: Path) -> None:
-    folder = publish(settings, tiny_llama)
-    owner, name = NAME.split("/")
-    before = find_checkpoint(settings.registry_root, owner, name)
-    manifest = folder / MANIFEST_NAME
-    manifest.write_text(manifest.read_text().replace(JOB, JOB.replace("1", "2")))
-    after = find_checkpoint(settings.registry_root, owner, name)
-    assert before is not None
-    assert after is not None
-    assert before.commit != after.commit
-    manifest.write_text("no manifest")
-    assert find_checkpoint(settings.registry_root, owner, name) is None
+def test_a_version_whose_manifest_changed_is_none(settings: Settings, hub: TestClient) -> None:
+    manifest = settings.registry_root / NAME / JOB / MANIFEST_NAME
+    content = manifest.read_text()
+    for changed in (content.replace(JOB, LATER_JOB), "no manifest"):
+        manifest.chmod(0o644)
+        manifest.write_text(changed)
+        problem_of(hub.get(FILE), 404)
+        assert hub.get("/hub/api/models").json() == []
+
+
+def test_clients_of_the_hub_find_each_version(
+    running_url: str, module_settings: Settings, tiny_llama: Path, tmp_path: Path
+) -> None:
+    name, jobs = "team/small", [JOB, LATER_JOB, JOB.replace("1", "3")]
+    for number, job_id in enumerate(jobs):
+        publish(module_settings, tiny_llama, job_id, name, notes=f"notes {number}")
+    model, newest = read(module_settings, name)
+    oldest, middle = model.versions[2], model.versions[1]
+    registry = LocalRegistry(module_settings.registry_root)
+    for tag, version in (("stable", oldest), ("gone", middle)):
+        set_tag(registry.layout, name, tag, version.commit)
+    delete_version(registry, name, middle, "olga", "trained on «the wrong»\ntext")
+    answered = ask(
+        running_url,
+        tmp_path,
+        ASK_ABOUT_VERSIONS,
+        *(name, "main", "latest", "stable", oldest.commit, oldest.commit[:7], "gone"),
+    )
+    assert answered["notes"] == ["notes 2", "notes 2", "notes 0", "notes 0", "notes 0", None]
+    assert answered["branches"] == {"main": newest.commit}
+    assert answered["tags"] == {"stable": oldest.commit}
+    assert answered["commits"] == [newest.commit, oldest.commit]
+    (refused,) = answered["refused"]
+    assert refused.startswith("RevisionNotFoundError")
+    assert f"{name} at {middle.commit} was deleted on " in refused
+    assert r"by olga: trained on \xabthe wrong\xbb\ntext" in refused
+
+
+def test_a_model_that_was_deleted_is_said_to_be(settings: Settings, hub: TestClient) -> None:
+    _, version = read(settings)
+    delete_version(LocalRegistry(settings.registry_root), NAME, version, "olga", None)
+    for path in (FILE, f"/hub/api/models/{NAME}", f"/hub/{NAME}/resolve/{version.commit}/config.json"):
+        answer = hub.get(path)
+        assert "was deleted on" in problem_of(answer, 404)["detail"]
+        assert answer.headers["x-error-code"] == "RepoNotFound"
+        assert "by olga" in answer.headers["x-error-message"]
+    assert hub.get("/hub/api/models").json() == []

@@ -6,7 +6,7 @@ from pathlib import Path
 from uuid import UUID
 
 from registry.local import LocalRegistry
-from registry.manifest import MANIFEST_NAME, Manifest
+from registry.manifest import MANIFEST_NAME, MANIFEST_NAMES, Manifest
 from tests.worker.crew import Crew
 
 TELLING = {"README.md", "secateur.json"}
@@ -16,8 +16,8 @@ TELLING = {"README.md", "secateur.json"}
 def published_by_job(registry: LocalRegistry) -> dict[str, list[Path]]:
     """Give the folders that each job published."""
     published = defaultdict(list)
-    for path in registry.root.glob(f"pruned/*/{MANIFEST_NAME}"):
-        published[Manifest.model_validate_json(path.read_bytes()).job_id].append(path.parent)
+    for path in registry.root.glob(f"*/*/*/{MANIFEST_NAME}"):
+        published[Manifest.read(path.parent)[0].job_id].append(path.parent)
     return published
 
 
@@ -27,11 +27,11 @@ def digests_of(folder: Path) -> dict[str, str]:
     Returns:
         The digests of all files that do not depend on when and how often the job was run.
     """
-    manifest = Manifest.model_validate_json((folder / MANIFEST_NAME).read_bytes())
+    manifest, _ = Manifest.read(folder)
     digests = {
         str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
         for file in folder.rglob("*")
-        if file.is_file() and file.name != MANIFEST_NAME
+        if file.is_file() and file.name not in MANIFEST_NAMES
     }
     assert {file.path: file.sha256 for file in manifest.files} == digests
     return {name: digest for name, digest in digests.items() if name not in TELLING}
@@ -44,6 +44,7 @@ def require_one_whole_checkpoint(crew: Crew, job_id: UUID) -> dict[str, str]:
 
 
 def require_nothing_left(work_root: Path, registry: LocalRegistry) -> None:
-    """See that no claim's folder is left where jobs work and stage."""
+    """See that no claim's folder is left where jobs work and stage, and no content that nothing published has."""
     assert list(work_root.iterdir()) == []
     assert registry.claims() == []
+    assert [blob.name for blob in registry.layout.blobs.glob("*") if blob.stat().st_nlink == 1] == []

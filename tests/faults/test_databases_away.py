@@ -42,7 +42,7 @@ def test_postgres_is_away_at_the_final_commit(crew: Crew, servers: Servers, many
     wait_until_pruning(crew, job_id)
     registry = LocalRegistry(crew.settings.registry_root)
     with away(servers.postgres):
-        eventually(lambda: list(registry.root.glob(f"pruned/*{str(job_id)[:8]}*")), seconds=60)
+        eventually(lambda: list(registry.root.glob(f"pruned/*/{job_id}")), seconds=60)
     finished_with_help(crew, job_id)
     job = crew.job(job_id)
     assert job.state is State.SUCCEEDED, job.error

@@ -8,6 +8,7 @@ import pytest
 from pruning_core.recipe import parse_recipe
 from pruning_core.result import PruneResult
 from registry.local import LocalRegistry
+from registry.verifying import Finding, Verification
 
 JOB, OTHER_JOB = "11111111-aaaa-4000-8000-000000000000", "22222222-bbbb-4000-8000-000000000000"
 NAME = "pruned/tiny-osscar-25-11111111"
@@ -27,6 +28,12 @@ def stage(registry: LocalRegistry, job_id: str = JOB, content: str = "weights") 
     weights.write_text(content)
     weights.chmod(0o600)
     return folder
+
+
+def findings(registry: LocalRegistry) -> list[Finding]:
+    """Verify all that is published."""
+    verification = Verification(registry.root)
+    return [finding for name in registry.layout.models() for finding in verification.verify(name)]
 
 
 def make_result(**changes: Any) -> PruneResult:

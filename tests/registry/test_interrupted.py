@@ -1,4 +1,4 @@
-"""A publisher that is killed leaves nothing under the final name, and the next attempt is not disturbed."""
+"""Whoever is killed, at whatever step: versions are whole or absent, and the next one is not disturbed."""
 
 import subprocess
 import sys
@@ -6,63 +6,75 @@ from pathlib import Path
 
 import pytest
 
+from registry.deleting import collect_garbage
 from registry.local import LocalRegistry
-from registry.manifest import MANIFEST_NAME
-from tests.registry.conftest import JOB, NAME, stage
+from registry.reading import Model, find_model
+from tests.registry.conftest import JOB, NAME, OTHER_JOB, findings, stage
 
-# Kills itself at the call whose number it is given, counted over everything that publishing does to the disk.
-KILLED = """
-import os, pathlib, signal, sys
-import registry.local
-from registry.local import LocalRegistry
-
-root, job, name, fatal = sys.argv[1:]
-calls = 0
-
-def counted(function):
-    def call(*args, **kwargs):
-        global calls
-        calls += 1
-        if calls == int(fatal):
-            os.kill(os.getpid(), signal.SIGKILL)
-        return function(*args, **kwargs)
-    return call
-
-os.fsync = counted(os.fsync)
-for operation in ("chmod", "write_text", "mkdir", "rename", "unlink"):
-    setattr(pathlib.Path, operation, counted(getattr(pathlib.Path, operation)))
-registry.local.describe_files = counted(registry.local.describe_files)
-LocalRegistry(pathlib.Path(root)).publish(job, job, name)
-print(calls)
-"""
+FILES = {"config.json", "deeper/model.safetensors"}
 
 
-def publish_in_a_process(registry: LocalRegistry, fatal: int) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", KILLED, str(registry.root), JOB, NAME, str(fatal)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+def killed_at_each_step(scene: str, folder: Path) -> list[LocalRegistry]:
+    subprocess.run([sys.executable, "-m", "tests.registry.killed", scene, str(folder)], check=True)
+    steps = sorted(folder.iterdir(), key=lambda step: int(step.name))
+    return [LocalRegistry(step) for step in steps]
 
 
-@pytest.fixture(scope="module")
-def steps(tmp_path_factory: pytest.TempPathFactory) -> int:
-    """How many steps an undisturbed publishing has."""
-    registry = LocalRegistry(tmp_path_factory.mktemp("registry"))
-    stage(registry)
-    return int(publish_in_a_process(registry, fatal=0).stdout)
+def jobs_of(model: Model | None) -> set[str]:
+    return {version.folder.name for version in model.versions} if model else set()
 
 
-def test_whichever_step_is_the_last_the_checkpoint_is_whole_or_absent(steps: int, tmp_path: Path) -> None:
-    assert steps > 8
-    seen = set()
-    for fatal in range(1, steps + 1):
-        registry = LocalRegistry(tmp_path / str(fatal))
+def require_nothing_left(registry: LocalRegistry) -> None:
+    assert list(registry.staging_root.glob("*")) == []
+    assert [blob for blob in registry.layout.blobs.glob("*") if blob.stat().st_nlink == 1] == []
+
+
+@pytest.mark.parametrize("scene", ["publish", "publish what is shared"])
+def test_a_publisher_leaves_a_whole_version_or_none(scene: str, tmp_path: Path) -> None:
+    seen = []
+    for registry in killed_at_each_step(scene, tmp_path):
+        assert findings(registry) == []
+        seen.append(JOB in jobs_of(find_model(registry.root, NAME)))
         stage(registry)
-        assert publish_in_a_process(registry, fatal).returncode == -9
-        final = registry.root / NAME
-        seen.add(final.exists())
-        if final.exists():
-            assert (final / MANIFEST_NAME).exists()
-        stage(registry, content="next attempt")
         artifact = registry.publish(JOB, JOB, NAME)
-        assert {file.path for file in artifact.files} == {"config.json", "deeper/model.safetensors"}
-        assert list((registry.root / ".staging").iterdir()) == []
-    assert seen == {True, False}
+        assert {file.path for file in artifact.files} == FILES
+        assert findings(registry) == []
+        require_nothing_left(registry)
+    assert len(seen) > 20
+    assert seen == sorted(seen)
+    assert set(seen) == {True, False}
+
+
+@pytest.mark.parametrize("scene", ["publish", "publish what is shared"])
+def test_what_a_publisher_had_shared_goes_with_what_it_staged(scene: str, tmp_path: Path) -> None:
+    for registry in killed_at_each_step(scene, tmp_path):
+        registry.discard(JOB)
+        require_nothing_left(registry)
+
+
+@pytest.mark.parametrize("scene", ["delete", "withdraw"])
+def test_what_was_to_go_is_whole_or_gone(scene: str, tmp_path: Path) -> None:
+    seen = []
+    for registry in killed_at_each_step(scene, tmp_path):
+        assert findings(registry) == []
+        jobs = jobs_of(find_model(registry.root, NAME))
+        assert OTHER_JOB in jobs
+        seen.append(JOB in jobs)
+        collect_garbage(registry)
+        require_nothing_left(registry)
+        assert registry.layout.version(NAME, JOB).exists() == seen[-1]
+        assert findings(registry) == []
+    assert len(seen) > 8
+    assert seen == sorted(seen, reverse=True)
+    assert set(seen) == {True, False}
+
+
+def test_the_garbage_that_one_leaves_the_next_collects(tmp_path: Path) -> None:
+    registries = killed_at_each_step("collect", tmp_path)
+    assert len(registries) >= 2
+    for registry in registries:
+        assert findings(registry) == []
+        collect_garbage(registry)
+        require_nothing_left(registry)
+        assert jobs_of(find_model(registry.root, NAME)) == {OTHER_JOB}
+        assert findings(registry) == []

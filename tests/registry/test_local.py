@@ -5,12 +5,13 @@ import json
 import os
 import stat
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from registry.local import GivenUpError, LocalRegistry, NameTakenError, NotWritableError
-from registry.manifest import MANIFEST_NAME
+from registry.manifest import MANIFEST_NAME, MANIFEST_NAMES
 from tests.registry.conftest import JOB, NAME, OTHER_JOB, stage
 
 
@@ -22,8 +23,8 @@ def test_what_was_staged_appears_with_a_manifest_whose_digests_are_right(registr
     stage(registry)
     artifact = registry.publish(JOB, JOB, NAME)
     folder = Path(artifact.location)
-    assert folder == registry.root / NAME
-    assert files_below(folder) == {"config.json", "deeper/model.safetensors", MANIFEST_NAME}
+    assert folder == registry.root / NAME / JOB
+    assert files_below(folder) == {"config.json", "deeper/model.safetensors", *MANIFEST_NAMES}
     manifest = json.loads((folder / MANIFEST_NAME).read_text())
     assert (manifest["name"], manifest["job_id"]) == (NAME, JOB)
     assert [file["path"] for file in manifest["files"]] == ["config.json", "deeper/model.safetensors"]
@@ -36,17 +37,17 @@ def test_what_was_staged_appears_with_a_manifest_whose_digests_are_right(registr
 def test_the_artifact_says_what_the_manifest_says(registry: LocalRegistry) -> None:
     stage(registry)
     artifact = registry.publish(JOB, JOB, NAME)
-    manifest = json.loads((registry.root / NAME / MANIFEST_NAME).read_text())
+    manifest = json.loads((registry.root / NAME / JOB / MANIFEST_NAME).read_text())
     assert artifact.name == NAME
     assert artifact.model_dump()["files"] == manifest["files"]
     assert artifact.bytes == sum(file["bytes"] for file in manifest["files"]) == len("{}") + len("weights")
 
 
-def test_everyone_may_read_what_is_published_and_only_the_owner_may_write(registry: LocalRegistry) -> None:
+def test_everyone_may_read_what_is_published_and_nobody_may_write(registry: LocalRegistry) -> None:
     stage(registry)
     folder = Path(registry.publish(JOB, JOB, NAME).location)
     for path in [folder, *folder.rglob("*")]:
-        assert stat.S_IMODE(path.stat().st_mode) == (0o755 if path.is_dir() else 0o644)
+        assert stat.S_IMODE(path.stat().st_mode) == (0o755 if path.is_dir() else 0o444)
 
 
 def test_nothing_stays_in_staging(registry: LocalRegistry) -> None:
@@ -60,51 +61,40 @@ def test_publishing_again_for_the_same_job_gives_what_was_published_first(regist
     first = registry.publish(JOB, JOB, NAME)
     staged = stage(registry, content="second")
     assert registry.publish(JOB, JOB, NAME) == first
-    assert (registry.root / NAME / "deeper" / "model.safetensors").read_text() == "first"
+    assert (Path(first.location) / "deeper" / "model.safetensors").read_text() == "first"
     assert not staged.exists()
 
 
-def test_the_name_of_another_job_is_refused_and_its_checkpoint_stays(registry: LocalRegistry) -> None:
-    stage(registry, content="mine")
-    registry.publish(JOB, JOB, NAME)
-    stage(registry, OTHER_JOB, content="yours")
-    with pytest.raises(NameTakenError, match=JOB):
-        registry.publish(OTHER_JOB, OTHER_JOB, NAME)
-    assert (registry.root / NAME / "deeper" / "model.safetensors").read_text() == "mine"
-
-
-def test_something_else_under_the_name_is_refused_and_stays(registry: LocalRegistry) -> None:
+def test_something_else_in_its_place_is_refused_and_stays(registry: LocalRegistry) -> None:
     stage(registry)
-    (registry.root / NAME).mkdir(parents=True)
-    (registry.root / NAME / "notes.txt").write_text("keep")
+    place = registry.root / NAME / JOB
+    place.mkdir(parents=True)
+    (place / "notes.txt").write_text("keep")
     with pytest.raises(NameTakenError, match="without a manifest"):
         registry.publish(JOB, JOB, NAME)
-    assert files_below(registry.root / NAME) == {"notes.txt"}
+    assert files_below(place) == {"notes.txt"}
 
 
-def test_of_two_that_publish_at_once_one_is_adopted_or_refused(registry: LocalRegistry) -> None:
+def test_of_two_claims_of_a_job_that_publish_at_once_one_is_adopted(registry: LocalRegistry) -> None:
+    claims = ["first", "second"]
+    for claim in claims:
+        stage(registry, claim, content=claim)
+    with ThreadPoolExecutor(2) as pool:
+        artifacts = list(pool.map(lambda claim: registry.publish(claim, JOB, NAME), claims))
+    assert artifacts[0] == artifacts[1]
+    assert (Path(artifacts[0].location) / "deeper" / "model.safetensors").read_text() in claims
+    assert [folder.name for folder in (registry.root / NAME).iterdir()] == [JOB]
+    assert registry.claims() == []
+
+
+def test_of_two_jobs_that_publish_at_once_each_makes_a_version(registry: LocalRegistry) -> None:
     jobs = [JOB, OTHER_JOB]
     for job_id in jobs:
         stage(registry, job_id, content=job_id)
-    outcomes: dict[str, str] = {}
-    start = threading.Barrier(2)
-
-    def publish(job_id: str) -> None:
-        start.wait()
-        try:
-            registry.publish(job_id, job_id, NAME)
-            outcomes[job_id] = "published"
-        except NameTakenError:
-            outcomes[job_id] = "refused"
-
-    threads = [threading.Thread(target=publish, args=(job_id,)) for job_id in jobs]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(outcomes.values()) == ["published", "refused"]
-    (winner,) = [job_id for job_id, outcome in outcomes.items() if outcome == "published"]
-    assert (registry.root / NAME / "deeper" / "model.safetensors").read_text() == winner
+    with ThreadPoolExecutor(2) as pool:
+        artifacts = list(pool.map(lambda job_id: registry.publish(job_id, job_id, NAME), jobs))
+    for job_id, artifact in zip(jobs, artifacts, strict=True):
+        assert (Path(artifact.location) / "deeper" / "model.safetensors").read_text() == job_id
 
 
 def test_what_an_earlier_attempt_staged_is_wiped(registry: LocalRegistry) -> None:
@@ -132,7 +122,7 @@ def test_what_was_discarded_under_the_hands_of_its_writer_is_not_published(regis
     (folder / "tokenizer.json").write_text("{}")
     with pytest.raises(GivenUpError, match=JOB):
         registry.publish(JOB, JOB, NAME)
-    assert not (registry.root / NAME).exists()
+    assert not (registry.root / NAME / JOB).exists()
     registry.discard(JOB)
     assert registry.claims() == []
 
@@ -144,7 +134,7 @@ def test_what_is_discarded_while_it_is_published_is_not_published(
     monkeypatch.setattr("registry.local.sync_tree", lambda _: registry.discard(JOB))
     with pytest.raises(FileNotFoundError):
         registry.publish(JOB, JOB, NAME)
-    assert not (registry.root / NAME).exists()
+    assert not (registry.root / NAME / JOB).exists()
 
 
 def test_what_a_killed_discard_left_is_discarded_by_the_next(registry: LocalRegistry) -> None:

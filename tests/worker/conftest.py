@@ -83,7 +83,7 @@ class Bench:
         return [event.kind for event in store.events(self.engine, job_id)]
 
     def published(self) -> list[Path]:
-        return sorted((self.settings.registry_root / "pruned").glob("*"))
+        return sorted((self.settings.registry_root / "pruned").glob("*/*"))
 
     def ended(self, outcome: str, method: str = "osscar") -> float | None:
         """Tell how many claims the metrics say ended so."""

@@ -270,7 +270,7 @@ def test_what_an_attempt_published_before_it_was_lost_is_adopted_by_the_next(
     # The same job again, as if the final write had been lost.
     registry = LocalRegistry(bench.settings.registry_root)
     (registry.stage(str(first)) / "half").write_text("a second copy")
-    artifact = registry.publish(str(first), str(first), f"pruned/{published.name}")
+    artifact = registry.publish(str(first), str(first), f"pruned/{published.parent.name}")
     assert artifact.location == str(published)
     assert (published / "manifest.json").read_bytes() == before
     assert bench.staged() == []
