@@ -10,6 +10,8 @@ from pydantic import BaseModel, StringConstraints, ValidationError
 MANIFEST_NAME, COMMIT_NAME = MANIFEST_NAMES = "manifest.json", "manifest.sha1"
 """The latter tells whether the former is as it was published; `sha1sum -c` reads it too."""
 
+_AFTER_DIGEST = f"  {MANIFEST_NAME}\n"
+
 
 class ManifestFile(BaseModel):
     """One file: its path inside the checkpoint, its size and its SHA-256 in hexadecimal."""
@@ -49,7 +51,7 @@ class Manifest(BaseModel):
         """Write it into a checkpoint's folder, with its digest."""
         content = self.model_dump_json(indent=2)
         (folder / MANIFEST_NAME).write_text(content, encoding="utf-8")
-        (folder / COMMIT_NAME).write_text(f"{_sha1(content.encode())}  {MANIFEST_NAME}\n", encoding="utf-8")
+        (folder / COMMIT_NAME).write_text(_sha1(content.encode()) + _AFTER_DIGEST, encoding="utf-8")
 
     @classmethod
     def read(cls, folder: Path) -> tuple[Self, str]:
@@ -59,7 +61,8 @@ class Manifest(BaseModel):
             DamagedManifestError: there is none, or not the one that was published.
         """
         try:
-            expected = (folder / COMMIT_NAME).read_text(encoding="utf-8", errors="replace").split(" ")[0]
+            line = (folder / COMMIT_NAME).read_text(encoding="utf-8", errors="replace")
+            expected = line.removesuffix(_AFTER_DIGEST)
         except (FileNotFoundError, NotADirectoryError):
             expected = "unknown"
         try:
