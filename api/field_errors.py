@@ -52,7 +52,8 @@ _SAYINGS = {
     ),
     "not_a_model": (
         "this cannot be the name of a model in the registry.",
-        "Write owner/name; each begins with a letter or a digit and has at most 96 of A-Z, a-z, 0-9, '-', '_' and '.'.",
+        "Write owner/name; each begins with a letter or a digit and has at most 96 letters, digits, '-', '_' and '.', "
+        "without '--' and '..'.",
     ),
     "not_a_branch": (
         "this cannot be the name of a branch.",

@@ -140,12 +140,13 @@ def keys_table(keys: list[dict[str, Any]]) -> Table:
             ", ".join(key["scopes"]),
             str(key["max_queued_jobs"]),
             str(key["requests_per_minute"]),
-            _to_the_minute(key["last_used_at"]) or "never",
-            _to_the_minute(key["revoked_at"]),
+            to_the_minute(key["last_used_at"]) or "never",
+            to_the_minute(key["revoked_at"]),
             style="dim" if key["revoked_at"] else "",
         )
     return table
 
 
-def _to_the_minute(time: str | None) -> str:
+def to_the_minute(time: str | None) -> str:
+    """A time as the service writes it, short; nothing for none."""
     return time[: len("2026-11-25T13:19")].replace("T", " ") if time else ""

@@ -22,6 +22,10 @@ def submit(
     deadline_seconds: Annotated[
         int | None, typer.Option(help="The job has failed if it has not ended so many seconds from now.")
     ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="Publish as a new version of this model in the registry, owner/name."),
+    ] = None,
     hub: Annotated[
         str | None, typer.Option(help="Publish to this repository on the Hub, owner/name; else locally.")
     ] = None,
@@ -41,6 +45,12 @@ def submit(
     """Submit a pruning job to the service."""
     if deadline_seconds is not None:
         body["deadline_seconds"] = deadline_seconds
+    if name is not None:
+        if hub is not None:
+            raise typer.BadParameter(
+                "it says where in the registry, and goes without --hub", param_hint="--name"
+            )
+        body["destination"] = {"kind": "local", "name": name}
     if hub is not None:
         body["destination"] = {
             "kind": "hub",

@@ -2,7 +2,7 @@
 
 import typer
 
-from cli import demo, jobs_commands, keys_commands, prune_commands, up
+from cli import demo, jobs_commands, keys_commands, prune_commands, registry_commands, up
 
 app = typer.Typer(
     name="secateur",
@@ -16,6 +16,7 @@ app.command("watch")(jobs_commands.watch)
 app.command("list")(jobs_commands.list_jobs)
 app.command("cancel")(jobs_commands.cancel)
 app.add_typer(keys_commands.app)
+app.add_typer(registry_commands.app)
 app.command("retry")(jobs_commands.retry)
 app.command("prune")(prune_commands.prune)
 app.command("estimate")(prune_commands.estimate)

@@ -112,7 +112,7 @@ def test_an_unknown_key_is_refused_and_the_known_are_named(
 
 @pytest.mark.parametrize(
     ("destination", "known"),
-    [({"kind": "local"}, "kind"), (HUB, "kind, repo_id, private, revision, overwrite")],
+    [({"kind": "local"}, "kind, name"), (HUB, "kind, repo_id, private, revision, overwrite")],
 )
 def test_an_unknown_key_of_a_destination_is_refused(
     destination: Json, known: str, refusing_api: Api, body: Change
@@ -125,6 +125,19 @@ def test_an_unknown_key_of_a_destination_is_refused(
 def test_a_destination_without_its_kind_is_refused(refusing_api: Api, body: Change) -> None:
     error = wrong("destination.kind", None, "this field is required.", "Add it: 'local' or 'hub'.")
     check(refusing_api, body({"destination": {"repo_id": "team/model"}}), error)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["model", "team/", "a/b/c", "../etc", ".blobs/x", "team/.x", "team/mo del", "é/b", "team/a--b", ""],
+)
+def test_what_cannot_be_the_name_of_a_model_is_refused(name: str, refusing_api: Api, body: Change) -> None:
+    remedy = (
+        "Write owner/name; each begins with a letter or a digit and has at most 96 letters, digits, '-', '_' and '.', "
+        "without '--' and '..'."
+    )
+    error = wrong("destination.name", name, "this cannot be the name of a model in the registry.", remedy)
+    check(refusing_api, body({"destination": {"kind": "local", "name": name}}), error)
 
 
 def test_a_hub_destination_without_a_repository_is_refused(refusing_api: Api, body: Change) -> None:

@@ -43,7 +43,7 @@ def test_a_job_is_answered_with_its_place_and_all_defaults_filled_in(
         },
         "calibration": {"dataset": "builtin", "samples": 4, "sequence_length": 64, "seed": 0},
         "evaluation": {"dataset": "builtin", "samples": 2, "sequence_length": 64},
-        "destination": {"kind": "local"},
+        "destination": {"kind": "local", "name": None},
         "deadline_seconds": None,
     }
     assert (job["state"], job["stage"], job["progress"], job["attempt"]) == ("queued", None, 0, 0)
@@ -76,6 +76,7 @@ def test_times_are_told_in_utc(api: Api, body: Change) -> None:
         {"model": "qwen2"},
         {"ratio_of": "parameters", "ratio": 0.3},
         {"destination": {"kind": "local"}, "dtype": "float32"},
+        {"destination": {"kind": "local", "name": "team/smaller"}},
     ],
 )
 def test_other_kinds_of_requests_are_accepted(
@@ -135,7 +136,7 @@ def test_a_registry_that_cannot_be_written_to_is_refused_before_the_work(api: Ap
     problem = api.refused(body())
     assert problem["type"] == "/problems/destination-not-writable"
     (error,) = problem["errors"]
-    assert (error["field"], error["value"]) == ("destination", {"kind": "local"})
+    assert (error["field"], error["value"]) == ("destination", {"kind": "local", "name": None})
     assert str(api.settings.registry_root) in error["reason"]
     assert "SECATEUR_DATA_DIR" in error["remedy"]
 

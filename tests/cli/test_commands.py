@@ -202,6 +202,27 @@ def test_what_is_about_the_hub_goes_with_a_repository() -> None:
     assert "--hub" in refused.stderr
 
 
+def test_a_checkpoint_goes_to_the_registry_or_to_the_hub() -> None:
+    where = ["--name", "team/small", "--hub", "team/small"]
+    refused = invoke("submit", "some/model", "--method", "depth", *where, code=2)
+    assert "--name" in refused.stderr
+
+
+def test_submit_names_the_model_that_a_job_makes_a_version_of(service: Service, tiny_llama: Path) -> None:
+    url = str(service.http.base_url)
+    job = parsed(
+        *("submit", str(tiny_llama), "--method", "depth", "--ratio", "0.25", *TEXT, *EVALUATION),
+        *("--name", "team/small"),
+        SECATEUR_URL=url,
+    )
+    assert job["request"]["destination"] == {"kind": "local", "name": "team/small"}
+    finished = service.finish(job["id"])
+    assert finished["artifact"]["name"] == "team/small", finished["error"]
+    shown = parsed("registry", "show", "team/small@main", "--data", str(service.data_dir))
+    assert shown["commit"] == finished["artifact"]["commit"]
+    assert shown["location"] == finished["artifact"]["location"]
+
+
 def test_a_cancelled_job_is_exit_code_1(service: Service, slow_llama: Path) -> None:
     url = str(service.http.base_url)
     job = answer(

@@ -17,6 +17,7 @@ from jobs import store
 from jobs.models import Job
 from jobs.states import State
 from registry.local import LocalRegistry
+from registry.reading import find_model
 from tests.worker.conftest import Bench, eventually
 from worker import supervisor
 from worker.assignment import SUCCEEDED, Message
@@ -147,6 +148,24 @@ def test_a_child_killed_while_it_streams_leaves_no_layers_behind(bench: Bench, s
         eventually(lambda: bool(list(bench.settings.work_root.rglob("layer-*.safetensors"))), seconds=60)
         child.send_signal(signal.SIGKILL)
     assert bench.at_work() == []
+
+
+def test_jobs_that_name_a_model_make_versions_of_it(bench: Bench, tiny_llama: Path) -> None:
+    jobs = [bench.submit(tiny_llama, destination={"kind": "local", "name": "team/small"}) for _ in range(2)]
+    artifacts = []
+    for job_id in jobs:
+        bench.run(job_id)
+        artifact = bench.job(job_id).artifact
+        assert artifact is not None
+        assert artifact["name"] == "team/small"
+        artifacts.append(artifact)
+    model = find_model(bench.settings.registry_root, "team/small")
+    assert model is not None
+    assert [version.commit for version in model.versions] == [each["commit"] for each in reversed(artifacts)]
+    first, second = (Path(artifact["location"]) for artifact in artifacts)
+    # The same request makes the same weights, to the last bit.
+    assert (first / "model.safetensors").samefile(second / "model.safetensors")
+    assert bench.published() == []
 
 
 def test_a_child_that_crashes_is_said_to_have_crashed(bench: Bench, slow_llama: Path) -> None:

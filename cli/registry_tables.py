@@ -1,0 +1,71 @@
+"""What is in the registry, drawn for a terminal."""
+
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from cli.display import to_the_minute
+
+COMMIT_DIGITS = 12
+
+
+def models_table(models: list[dict[str, Any]]) -> Table:
+    """Models, one a row, as their newest versions are."""
+    table = _table("name", "versions", "newest", "tags", "published (UTC)", "MB", whole="name")
+    for model in models:
+        newest = model["versions"][0]
+        table.add_row(
+            model["name"],
+            str(len(model["versions"])),
+            newest["commit"][:COMMIT_DIGITS],
+            ", ".join(sorted(tag for version in model["versions"] for tag in version["tags"])),
+            to_the_minute(newest["published_at"]),
+            _megabytes(newest["bytes"]),
+        )
+    return table
+
+
+def versions_table(model: dict[str, Any]) -> Table:
+    """Versions of a model, the newest first, and then what is known of those that were deleted."""
+    table = _table("commit", "tags", "published (UTC)", "MB", "job", "deleted (UTC)", whole="commit")
+    for version in model["versions"]:
+        table.add_row(
+            version["commit"],
+            ", ".join(version["tags"]),
+            to_the_minute(version["published_at"]),
+            _megabytes(version["bytes"]),
+            version["job_id"],
+        )
+    for tombstone in model["deleted"]:
+        because = f": {tombstone['reason']}" if tombstone["reason"] else ""
+        table.add_row(
+            tombstone["commit"],
+            "",
+            to_the_minute(tombstone["published_at"]),
+            "",
+            tombstone["job_id"],
+            Text(f"{to_the_minute(tombstone['deleted_at'])} by {tombstone['deleted_by']}{because}"),
+            style="dim",
+        )
+    return table
+
+
+def files_table(files: list[dict[str, Any]]) -> Table:
+    """Files of a version, with their digests whole: they are there to be compared."""
+    table = _table("file", "MB", "SHA-256", whole="SHA-256")
+    for file in files:
+        table.add_row(Text(file["path"]), _megabytes(file["bytes"]), file["sha256"])
+    return table
+
+
+def _table(*names: str, whole: str) -> Table:
+    """A table whose column `whole` is never cut, however narrow the terminal."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in names:
+        table.add_column(name, no_wrap=name == whole, justify="right" if name == "MB" else "left")
+    return table
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:,.1f}"
