@@ -194,12 +194,13 @@ class LocalRegistry:
         freed = 0
         version = read_version(aside / CHECKPOINT) or read_version(aside)
         if version is not None:
-            # What tells of the blobs goes last.
-            for path in [path for path in version.folder.glob("*") if path.name not in MANIFEST_NAMES]:
-                if path.is_dir() and not path.is_symlink():
-                    shutil.rmtree(path, ignore_errors=True)
-                else:
-                    path.unlink(missing_ok=True)
+            # What tells of the blobs goes last. Who collects garbage may be at it as well.
+            with suppress(FileNotFoundError):
+                for path in [path for path in version.folder.iterdir() if path.name not in MANIFEST_NAMES]:
+                    if path.is_dir() and not path.is_symlink():
+                        shutil.rmtree(path, ignore_errors=True)
+                    else:
+                        path.unlink(missing_ok=True)
             freed = self._blobs.release(file.sha256 for file in version.manifest.files)
         shutil.rmtree(aside, ignore_errors=True)
         return freed
