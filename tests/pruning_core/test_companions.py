@@ -10,6 +10,8 @@ from transformers import AutoTokenizer, GenerationConfig
 
 from pruning_core import prune
 from pruning_core.companions import is_legal
+from tests.hub.client import talk_to
+from tests.hub.server import run_hub
 from tests.pruning_core.published_recipes import recipe, trust
 from tests.tiny_published import make_published
 
@@ -145,3 +147,18 @@ def test_they_come_along_with_a_model_that_brings_code(way: str, tmp_path: Path)
         {"configuration_chatglm.py", "modeling_chatglm.py"} if way == "in_place" else set()
     )
     assert ".env" not in names(out)
+
+
+def test_they_are_fetched_of_a_model_on_the_hub_that_brings_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    base = make_published("chatglm", tmp_path / "base")
+    (base / "MODEL_LICENSE").write_text("terms")
+    (base / "chat_template.jinja").write_text(TEMPLATE)
+    with run_hub(base) as hub:
+        talk_to(hub, monkeypatch)
+        monkeypatch.delenv("HF_TOKEN")
+        prune(recipe(Path("owner/name"), "depth"), tmp_path / "out")
+    assert (tmp_path / "out" / "MODEL_LICENSE").read_text() == "terms"
+    assert (tmp_path / "out" / "chat_template.jinja").read_text() == TEMPLATE
