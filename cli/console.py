@@ -14,6 +14,7 @@ from jobs.problem import Problem, recipe_problem
 from pruning_core.errors import BrokenModelError, DiskFullError, RecipeError
 
 EXIT_JOB_DID_NOT_SUCCEED = 1
+EXIT_NOT_REPRODUCED = 1
 EXIT_REFUSED = 2
 
 out = Console(highlight=False)
