@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from fastapi import FastAPI
+from fastapi.concurrency import run_in_threadpool
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CollectorRegistry, ProcessCollector
 
@@ -20,9 +21,12 @@ from api.request_ids import RequestIds
 from api.request_rates import RequestRates
 from api.routes import dashboard, documentation, estimates, events, health, hub, jobs, metrics, results
 from api.stop_signals import on_stop
+from api.waking import Waking
+from api.writability import Writability
 from jobs.database import connect
 from jobs.queue import WakeUps, make_celery
 from jobs.settings import Settings
+from registry.local import LocalRegistry
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -65,12 +69,15 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.engine = connect(settings)
     app.state.metrics.register(JobMetrics(app.state.engine))
     app.state.rates = RequestRates()
+    app.state.writability = Writability(LocalRegistry(settings.registry_root))
     celery = make_celery(settings)
-    # By default a broker that is down is tried for six seconds, which the one who posted would have to wait.
+    # By default a broker that is down is tried for six seconds, for each of the jobs that wait meanwhile.
     celery.conf.broker_transport_options["max_retries"] = 0
     app.state.wake_ups = WakeUps(celery)
+    waking = app.state.waking = Waking(app.state.wake_ups)
     feed = app.state.feed = EventFeed(app.state.engine)
     async with feed.reading():
         with on_stop(feed.close):
             yield
+    await run_in_threadpool(waking.close)
     app.state.engine.dispose()

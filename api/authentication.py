@@ -13,7 +13,6 @@ from fastapi.security import (
     SecurityScopes,
 )
 
-from api.dependencies import Database, ServiceSettings
 from api.problems import ForbiddenError, TooManyRequestsError, UnauthorizedError
 from api.request_rates import RequestRates
 from jobs.api_keys import NO_KEY, Scope
@@ -54,11 +53,9 @@ ANYONE = Caller(NO_KEY, frozenset(Scope), max_queued_jobs=None)
 """Who asks without a key, where none is required."""
 
 
-async def _identify(  # noqa: PLR0917  FastAPI passes arguments by name
+async def _identify(
     request: Request,
     needed: SecurityScopes,
-    settings: ServiceSettings,
-    database: Database,
     bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
     basic: Annotated[HTTPBasicCredentials | None, Depends(_basic)],
 ) -> Caller:
@@ -71,14 +68,14 @@ async def _identify(  # noqa: PLR0917  FastAPI passes arguments by name
     """
     secret = _secret(request, bearer, basic)
     if secret is None:
-        if settings.require_api_keys:
+        if request.app.state.settings.require_api_keys:
             raise _unauthorized("This service asks for an API key.")
         if request.method not in SAFE_METHODS and request.headers.get("Sec-Fetch-Site") in OTHER_SITES:
             raise ForbiddenError(
                 "A page of another site sent this. Only pages of this service may, and programs."
             )
         return ANYONE
-    key = await run_in_threadpool(use_key, database, secret)
+    key = await run_in_threadpool(use_key, request.app.state.engine, secret)
     if key is None:
         raise _unauthorized("This API key is unknown, or was revoked.")
     _count(request, key)
@@ -123,14 +120,12 @@ def _unauthorized(reason: str) -> UnauthorizedError:
 async def _identify_hub_client(
     request: Request,
     needed: SecurityScopes,
-    settings: ServiceSettings,
-    database: Database,
     bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> Caller:
     """As any caller; but clients of the Hub send their user's token for the Hub also where no key is required."""
-    if not settings.require_api_keys:
+    if not request.app.state.settings.require_api_keys:
         return ANYONE
-    return await _identify(request, needed, settings, database, bearer, None)
+    return await _identify(request, needed, bearer, None)
 
 
 REFUSALS = (UnauthorizedError, ForbiddenError, TooManyRequestsError)

@@ -43,7 +43,7 @@ async def _cursor(cursor: Annotated[str | None, Query(max_length=200)] = None) -
 
 ServiceSettings = Annotated[Settings, Depends(_settings)]
 Database = Annotated[Engine, Depends(_engine)]
-Wake = Annotated[WakeUps, Depends(_wake_ups)]
+Broker = Annotated[WakeUps, Depends(_wake_ups)]
 Feed = Annotated[EventFeed, Depends(_feed)]
 After = Annotated[Cursor | None, Depends(_cursor)]
 Limit = Annotated[int, Query(ge=1, le=200)]

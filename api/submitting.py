@@ -4,10 +4,9 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import structlog
-from fastapi import Header
+from fastapi import Depends, Header, Request
 
 from api.authentication import Caller, Submitter
-from api.dependencies import Database, ServiceSettings, Wake
 from api.problems import (
     RECIPE_ERRORS,
     BodyTooLargeError,
@@ -18,14 +17,18 @@ from api.problems import (
     TooManyQueuedJobsError,
 )
 from api.schemas import JobRequest
+from api.waking import Waking
+from api.writability import Writability
 from jobs import store
+from jobs.database import Engine
 from jobs.models import MAX_KEY_BYTES
 from jobs.problem import field_error
+from jobs.settings import Settings
 from pruning_core.errors import NotEnoughMemoryError, RecipeError
 from pruning_core.memory_refusal import require_fitting_budget
 from pruning_core.preflight import Preflight
 from pruning_core.recipe import DepthRecipe, OsscarRecipe
-from registry.local import LocalRegistry, NotWritableError
+from registry.local import NotWritableError
 
 QUEUE_RETRY_SECONDS = 60
 
@@ -49,13 +52,14 @@ REFUSALS: tuple[type[ProblemError] | type[RecipeError], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Queueing:
-    """Queues jobs for a caller; a FastAPI dependency."""
+    """Queues jobs for a caller."""
 
-    caller: Submitter
-    settings: ServiceSettings
-    database: Database
-    wake: Wake
-    idempotency_key: IdempotencyKey = None
+    caller: Caller
+    settings: Settings
+    database: Engine
+    waking: Waking
+    writability: Writability
+    idempotency_key: str | None
 
     def queue(self, request: JobRequest) -> store.Submission:
         """Queue a job and wake a worker, or find the job that the same request with this key queued before.
@@ -71,7 +75,7 @@ class Queueing:
             raise _queue_full(self.caller, error) from error
         log.info("queued" if submission.created else "queued before", job_id=str(submission.job.id))
         if submission.created:
-            self.wake.publish(submission.job.id)
+            self.waking.wake(submission.job.id)
         return submission
 
     def _submitted_before(self, request: JobRequest) -> store.Submission | None:
@@ -111,10 +115,19 @@ class Queueing:
         require_fitting_budget(ready)
         ready.check_texts()
         try:
-            LocalRegistry(settings.registry_root).require_writable()
+            self.writability.require()
         except NotWritableError as error:
             raise _not_writable(request, error) from error
         return ready.recipe
+
+
+# Each dependency of a dependency is looked up, resolved and cached anew for every request.
+async def _queueing(request: Request, caller: Submitter, idempotency_key: IdempotencyKey = None) -> Queueing:
+    parts = request.app.state
+    return Queueing(caller, parts.settings, parts.engine, parts.waking, parts.writability, idempotency_key)
+
+
+Queue = Annotated[Queueing, Depends(_queueing)]
 
 
 def _not_writable(request: JobRequest, error: NotWritableError) -> DestinationNotWritableError:

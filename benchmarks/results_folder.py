@@ -72,7 +72,7 @@ class Folder:
         family, _ = describe(source.config, model)
         loaded = ResidentModel(checkpoint.load_model(source, "auto", torch.device("cpu")), family)
         tokenizer = checkpoint.load_tokenizer(source)
-        checkpoint.save(loaded, tokenizer, self.checkpoint("dense"), source, SHARD_BYTES)
+        checkpoint.save(loaded, tokenizer, self.checkpoint("dense"), source, SHARD_BYTES, companions={})
 
     def calibration_windows(self, text: CalibrationText) -> Tensor:
         tokenizer = checkpoint.load_tokenizer(self._source("dense"))

@@ -15,6 +15,7 @@ from pruning_core.errors import BrokenModelError, DiskFullError, RecipeError
 
 EXIT_JOB_DID_NOT_SUCCEED = 1
 EXIT_DAMAGED = 1
+EXIT_NOT_REPRODUCED = 1
 EXIT_REFUSED = 2
 
 out = Console(highlight=False)

@@ -2,7 +2,7 @@
 
 import typer
 
-from cli import demo, jobs_commands, keys_commands, prune_commands, registry_commands, up
+from cli import demo, jobs_commands, keys_commands, prune_commands, registry_commands, reproduce, up
 
 app = typer.Typer(
     name="secateur",
@@ -21,6 +21,7 @@ app.command("retry")(jobs_commands.retry)
 app.command("prune")(prune_commands.prune)
 app.command("estimate")(prune_commands.estimate)
 app.command("evaluate")(prune_commands.evaluate)
+app.command("reproduce")(reproduce.reproduce)
 app.command("demo")(demo.demo)
 
 

@@ -4,15 +4,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import Progress as Bars
 
 from cli import options
 from cli.console import explaining_errors, out, print_json
 from cli.display import change, live_progress
+from cli.drawing import Drawing
 from pruning_core import parse_recipe
 from pruning_core.errors import RecipeError
 from pruning_core.estimate import estimate as estimate_recipe
-from pruning_core.events import DenseMeasured, Event, PerplexityPoint, Progress, StageStarted
 from pruning_core.preflight import Preflight
 from pruning_core.recipe import EvaluationText, ModelReference
 from pruning_core.subject import find_subject
@@ -59,7 +58,7 @@ def prune(
                 allow_pickle=allow_pickle,
                 device=device,
                 work=work_folder,
-                on_event=_Drawing(bars, recipe.method),
+                on_event=Drawing(bars, recipe.method),
             )
         write_card(output, result)
         if work_folder is not None:
@@ -176,7 +175,7 @@ def evaluate(
                 remote_code="in_place" if remote_code is options.CodeWay.IN_PLACE else "native",
                 trusted=options.trusted(trusted_code),
                 allow_pickle=allow_pickle,
-                on_event=_Drawing(bars, "evaluate"),
+                on_event=Drawing(bars, "evaluate"),
             )
     if as_json:
         print_json(result.model_dump(mode="json"))
@@ -185,24 +184,3 @@ def evaluate(
         f"PPL {result.perplexity:.4f} ({result.text.windows} windows of {result.text.sequence_length}, "
         f"{result.dtype}), {result.seconds:.0f} s"
     )
-
-
-class _Drawing:
-    """Draws a run of the library as it goes."""
-
-    def __init__(self, bars: Bars, title: str) -> None:
-        self._bars = bars
-        self._task = bars.add_task(title, total=1.0, stage="loading", perplexity="", eta_seconds=None)
-
-    def __call__(self, event: Event) -> None:
-        match event:
-            case StageStarted(stage):
-                self._bars.update(self._task, stage=stage)
-            case Progress(fraction, eta_seconds):
-                self._bars.update(self._task, completed=fraction, eta_seconds=eta_seconds)
-            case DenseMeasured(perplexity):
-                self._bars.update(self._task, perplexity=f"PPL {perplexity:.2f} unpruned")
-            case PerplexityPoint(layer, perplexity):
-                self._bars.update(self._task, perplexity=f"PPL {perplexity:.2f} after {layer} layers")
-            case _:
-                pass

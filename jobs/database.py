@@ -50,7 +50,8 @@ def transaction(engine: Engine) -> Iterator[Session]:
 @contextmanager
 def statement(engine: Engine) -> Iterator[Session]:
     """A session for statements that are a transaction each: nobody waits for BEGIN and COMMIT."""
-    with Session(engine.execution_options(isolation_level="AUTOCOMMIT"), expire_on_commit=False) as session:
+    with Session(engine, expire_on_commit=False) as session:
+        session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
         yield session
 
 

@@ -74,6 +74,20 @@ class WakeUps:
             return False
         return True
 
+    def count(self) -> int | None:
+        """Count the messages that no worker has taken yet; None when the broker cannot be reached."""
+        try:
+            with self._app.producer_or_acquire() as producer:
+                try:
+                    found = producer.channel.queue_declare(JOBS_QUEUE, passive=True)
+                except producer.connection.channel_errors:
+                    # To Redis an empty queue is none.
+                    return 0
+                return int(found.message_count)
+        except (OperationalError, OSError, RedisError) as error:
+            log.warning("the broker cannot be reached", error=str(error))
+            return None
+
     def reachable(self) -> bool:
         """Tell whether the broker answers."""
         try:

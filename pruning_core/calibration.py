@@ -1,6 +1,5 @@
 """From a text to the windows of token ids that calibrate or measure."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from pruning_core.recipe import CalibrationText, EvaluationText
 from pruning_core.result import TextUsed
-from pruning_core.text_source import TextSource
+from pruning_core.text_source import TextSource, digest_text
 from pruning_core.windows import cut_windows, draw_windows, require_windows
 
 
@@ -93,7 +92,7 @@ def _prepare(
         windows=torch.tensor(windows, dtype=torch.long),
         used=TextUsed(
             dataset=asked.dataset,
-            sha256=hashlib.sha256(content.encode()).hexdigest(),
+            sha256=digest_text(content),
             windows=len(windows),
             sequence_length=asked.sequence_length,
         ),

@@ -1,5 +1,6 @@
 """A checkpoint read into memory, and a pruned model written as one."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from transformers import (
 from transformers.utils import logging
 
 from pruning_core import published_checkpoint
+from pruning_core.companions import GENERATION, write_companions
 from pruning_core.disk_room import explaining_a_full_disk
 from pruning_core.errors import UnsupportedFamilyError
 from pruning_core.export import export_weights
@@ -28,8 +30,6 @@ from pruning_core.loaded_weights import require_loaded
 from pruning_core.model_source import ModelSource
 from pruning_core.stored_weights import stored_weights, weights_folder
 from pruning_core.weight_files import WeightFiles
-
-GENERATION = "generation_config.json"
 
 
 def quieten() -> None:
@@ -145,10 +145,12 @@ def save(
     folder: Path,
     source: ModelSource,
     shard_bytes: int,
+    *,
+    companions: Mapping[str, bytes],
 ) -> None:
     """Write a checkpoint that plain `from_pretrained` loads: weights, generation config, tokenizer, and at last config.
 
-    Code that the model was loaded by goes with it, if that was its own.
+    Code that the model was loaded by goes with it, if that was its own; `companions` do in any case.
 
     Raises:
         DiskFullError: there is no room.
@@ -158,16 +160,19 @@ def save(
         # Only the class itself knows how its code is written; it is in memory as a whole.
         module.save_pretrained(folder, max_shard_size=shard_bytes)
         tokenizer.save_pretrained(folder)
+        write_companions(companions, folder)
         published_checkpoint.keep_code(source, source.own_code, module, folder)
         return
     _forget_gguf(module)
+    _forget_code(module, tokenizer)
     export_weights(model, folder, shard_bytes)
     module.config.dtype = str(model.dtype).removeprefix("torch.")
     module.config.architectures = [type(module).__name__]
     with explaining_a_full_disk(f"the tokenizer and the config in {folder}"):
         tokenizer.save_pretrained(folder)
-        if module.can_generate():
+        if GENERATION not in companions and module.can_generate():
             module.generation_config.save_pretrained(folder)
+        write_companions(companions, folder)
         module.config.save_pretrained(folder)
 
 
@@ -190,6 +195,15 @@ def _forget_gguf(model: Any) -> None:
         del model.config.quantization_config
         model.hf_quantizer = None
         model.is_quantized = False
+
+
+def _forget_code(model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Name no code that is not there: who loads the result and trusts it would look for it, or run the base model's.
+
+    A tokenizer that was made by code of its own names it again when it is saved.
+    """
+    for settings in (vars(model.config), tokenizer.init_kwargs):
+        settings.pop("auto_map", None)
 
 
 def _where(source: ModelSource) -> dict[str, Any]:

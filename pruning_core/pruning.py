@@ -13,7 +13,10 @@ from torch import Tensor
 
 from pruning_core import checkpoint
 from pruning_core.arithmetic import arithmetic
+from pruning_core.base_card import read_base_card
+from pruning_core.base_digests import digest_base
 from pruning_core.calibration import calibration_windows, evaluation_windows, vocabulary_windows
+from pruning_core.companions import read_companions
 from pruning_core.depth.prune import DepthOutcome, depth_cost, prune_depth
 from pruning_core.depth.sharing import Helpers
 from pruning_core.devices import find_device
@@ -40,7 +43,7 @@ from pruning_core.placement import MemoryPlan
 from pruning_core.planning import Plan
 from pruning_core.preflight import Preflight
 from pruning_core.progress import CostModel, Meter
-from pruning_core.provenance import installed_versions, peak_rss_bytes
+from pruning_core.provenance import describe_machine, installed_versions, peak_rss_bytes
 from pruning_core.recipe import MemoryBudget, OsscarRecipe, Recipe
 from pruning_core.result import Candidate, HealedLayer, HeldOut, LayerLoss, PruneResult
 from pruning_core.shelf import Shelf
@@ -100,7 +103,7 @@ def prune(
     with TemporaryDirectory(prefix="secateur-") if work is None else nullcontext(work) as folder:
         kept = None if work is None else work / DONE
         result = _carry_out(ready, where, plan, shelf, Path(folder), kept, output, on_event, helpers)
-    return result.model_copy(update={"seconds": time.monotonic() - started})
+    return result.model_copy(update={"memory_budget": memory_budget, "seconds": time.monotonic() - started})
 
 
 def forget_work(work: Path) -> None:
@@ -121,6 +124,9 @@ def _carry_out(  # noqa: PLR0917  most are `prune`'s
 ) -> PruneResult:
     recipe, source = ready.recipe, ready.source
     on_event(StageStarted("loading"))
+    # Now, and not when all is done and the Hub may be away.
+    companions, base_card = read_companions(source), read_base_card(source)
+    base_digests = digest_base(source)
     tokenizer = checkpoint.load_tokenizer(source)
     calibration = calibration_windows(recipe.calibration, ready.calibration, tokenizer)
     evaluation = evaluation_windows(recipe.evaluation, ready.evaluation, tokenizer)
@@ -198,9 +204,11 @@ def _carry_out(  # noqa: PLR0917  most are `prune`'s
         )
         on_event(HeldOutMeasured(**held_out.model_dump()))
     meter.finish()
-    checkpoint.save(model, tokenizer, output, source, recipe.shard_size)
+    checkpoint.save(model, tokenizer, output, source, recipe.shard_size, companions=companions)
     return PruneResult(
         recipe=recipe,
+        base_card=base_card,
+        base_digests=base_digests,
         converted_to=_converted_to(source),
         plan=ready.plan,
         removed_layers=list(depth.removed),
@@ -210,6 +218,8 @@ def _carry_out(  # noqa: PLR0917  most are `prune`'s
         parameters_after=checkpoint.count_parameters(source, model.model),
         dtype=dtype,
         device=str(device),
+        machine=describe_machine(device),
+        memory_budget=NO_BUDGET,
         memory_plan=plan,
         calibration=calibration.used,
         held_out=held_out,

@@ -27,13 +27,10 @@ from pruning_core.model_source import ModelSource, OwnCode
 from pruning_core.stored_weights import stored_weights
 from pruning_core.tokenizer_source import SETTINGS_FILE, require_tokenizer
 from pruning_core.weight_files import WeightFiles
-from pruning_core.weight_formats import PATTERN, pickled_weights
+from pruning_core.weight_formats import MODEL_FILES, pickled_weights
 
 NOT_LINKED = {"config.json", SETTINGS_FILE, "adapter_config.json"}
 """Files that name what is loaded: those that were looked at are written anew, and an adapter's is not wanted."""
-
-FILES = [PATTERN, "*.json", "*.model", "*.txt", "*.py"]
-"""What is fetched of a Hub repository; of pickled files only the weights, and those only where there are no others."""
 
 
 def load_tokenizer(source: ModelSource, own_code: OwnCode) -> PreTrainedTokenizerBase:
@@ -121,7 +118,7 @@ def _fetch(source: ModelSource) -> Path:
     """The folder of a model; one on the Hub is downloaded first, at its commit."""
     if source.folder is not None:
         return source.folder
-    return hub.model_folder(source.reference, [*FILES, *pickled_weights(source.files)])
+    return hub.model_folder(source.reference, [*MODEL_FILES, *pickled_weights(source.files)])
 
 
 def _code_of(own_code: OwnCode, folder: Path) -> ModelCode:

@@ -1,5 +1,6 @@
 """The texts that calibrate and that measure."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -7,14 +8,11 @@ from pathlib import Path
 from pydoc_data.topics import topics
 from typing import Literal
 
-from pruning_core import hub
+from pruning_core import hub, wikitext2
 from pruning_core.errors import UnknownDatasetError
 from pruning_core.paths import FileVersion, Roots, allowed_path, is_file, looks_local
 
 Purpose = Literal["calibration", "evaluation"]
-
-WIKITEXT2_REPOSITORY = "Salesforce/wikitext"
-WIKITEXT2_CONFIG = "wikitext-2-raw-v1"
 
 
 @dataclass(frozen=True)
@@ -36,6 +34,11 @@ class TextSource:
     local: bool
 
 
+def digest_text(content: str) -> str:
+    """SHA-256 of a text in UTF-8, in hexadecimal."""
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
 def find_text(field: str, name: str, purpose: Purpose, roots: Roots) -> TextSource:
     """Find the text called `name`.
 
@@ -54,7 +57,7 @@ def find_text(field: str, name: str, purpose: Purpose, roots: Roots) -> TextSour
             name,
             purpose,
             partial(_read_wikitext2, field, purpose),
-            partial(hub.require_dataset, field, name, WIKITEXT2_REPOSITORY),
+            partial(hub.require_dataset, field, name, wikitext2.REPOSITORY),
             local=False,
         )
     if not looks_local(name):
@@ -99,9 +102,8 @@ def _read_file(field: str, name: str, path: Path) -> str:
 def _read_wikitext2(field: str, purpose: Purpose) -> str:
     from datasets import load_dataset
 
-    split = "train" if purpose == "calibration" else "test"
     try:
-        rows = load_dataset(WIKITEXT2_REPOSITORY, WIKITEXT2_CONFIG, split=split)
+        rows = load_dataset(wikitext2.REPOSITORY, wikitext2.CONFIG, split=wikitext2.SPLITS[purpose])
     except hub.UNREACHABLE as error:
         raise hub.unreachable(field, "wikitext2") from error
     return "\n\n".join(rows["text"])

@@ -9,6 +9,9 @@ SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 PATTERN = "*.safetensors"
 
+MODEL_FILES = [PATTERN, "*.json", "*.model", "*.txt", "*.jinja", "*.py"]
+"""What a model consists of; of pickled files it is only the weights, and those only where there are no others."""
+
 PICKLED_SINGLE = "pytorch_model.bin"
 PICKLED_PATTERN = "pytorch_model*.bin"
 

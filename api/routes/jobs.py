@@ -2,7 +2,8 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Body, Depends, Query, Response, status
+from fastapi import APIRouter, Body, Query, Response, status
+from fastapi.concurrency import run_in_threadpool
 from pydantic import TypeAdapter
 
 from api import submitting
@@ -20,7 +21,7 @@ from api.problems import (
     responses,
 )
 from api.schemas import JobPage, JobRequest, JobSummary, JobView
-from api.submitting import Queueing
+from api.submitting import Queue
 from jobs import store
 from jobs.states import State
 from pruning_core.recipe import Name
@@ -38,17 +39,18 @@ _stored_request: TypeAdapter[JobRequest] = TypeAdapter(JobRequest)
         **responses(MalformedJsonError, NotJsonError, *submitting.REFUSALS),
     },
 )
-def submit_job(
+async def submit_job(
     request: Annotated[JobRequest, Body(openapi_examples=JOB_REQUESTS)],
     response: Response,
-    queueing: Annotated[Queueing, Depends()],
+    queueing: Queue,
 ) -> JobSummary:
     """Queue a pruning job.
 
     Everything that can be known to be wrong is refused here: the model, its family, the cut, the texts, the
     destination. With an `Idempotency-Key`, the same request sent twice is one job.
     """
-    return _answer(queueing.queue(request), response)
+    # Of a route that is not async, FastAPI also checks the answer in a thread: one more to wait for.
+    return _answer(await run_in_threadpool(queueing.queue, request), response)
 
 
 @router.post(
@@ -59,7 +61,7 @@ def submit_job(
         **responses(JobNotFoundError, JobNotRetryableError, *submitting.REFUSALS),
     },
 )
-def retry_job(job_id: JobId, response: Response, queueing: Annotated[Queueing, Depends()]) -> JobSummary:
+def retry_job(job_id: JobId, response: Response, queueing: Queue) -> JobSummary:
     """Queue a new job with the request of one that failed or was cancelled, which stays as it is."""
     job = store.get(queueing.database, job_id)
     if job is None:

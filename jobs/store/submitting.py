@@ -6,16 +6,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, cast
 
-from sqlalchemy import Engine, Interval, Select, Table, bindparam, func, select
+from sqlalchemy import Engine, Interval, Row, Select, Table, bindparam, func, select
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Session
 
 from jobs.api_keys import NO_KEY
-from jobs.database import statement, transaction
+from jobs.database import statement
 from jobs.models import ApiKey, Job
 from jobs.states import State
 
-# Of the table and made once: the ORM's insert, made for every job, took longer than all the rest of a submission.
+# Of the table, without a session, and made once: the ORM's insert took longer than all the rest of a submission.
 _JOBS = cast("Table", Job.__table__)
 _CREATION = (
     insert(_JOBS)
@@ -25,7 +24,8 @@ _CREATION = (
         index_elements=[Job.submitted_by, Job.idempotency_key],
         index_where=Job.idempotency_key.is_not(None),
     )
-    .returning(*_JOBS.columns)
+    # What only the database knows.
+    .returning(_JOBS.c.id, _JOBS.c.created_at, _JOBS.c.available_at, _JOBS.c.deadline_at)
 )
 
 
@@ -89,7 +89,7 @@ def submit(
         QueueQuotaReached: Too many jobs wait already; nothing was queued.
     """
     digest = _digest(request if sent is None else sent)
-    values = {
+    values: dict[str, Any] = {
         "state": State.QUEUED,
         "progress": 0.0,
         "request": request,
@@ -102,16 +102,17 @@ def submit(
         "submitted_by": submitted_by,
         "attempt": 0,
         "max_attempts": max_attempts,
-        "time_allowed": None if deadline_seconds is None else timedelta(seconds=deadline_seconds),
     }
-    # Where nothing is counted the insert is all there is to commit, and one round trip.
-    with (statement if max_queued_jobs is None else transaction)(engine) as session:
-        if max_queued_jobs is not None:
-            _take_turns(session, submitted_by)
-        if row := session.execute(_CREATION, values).one_or_none():
-            if max_queued_jobs is not None and _count_queued(session, submitted_by) > max_queued_jobs:
-                raise QueueQuotaReached(submitted_by, max_queued_jobs)
-            return Submission(Job(**row._mapping), created=True)
+    parameters = values | {
+        "time_allowed": None if deadline_seconds is None else timedelta(seconds=deadline_seconds)
+    }
+    if max_queued_jobs is None:
+        created = _create(engine, parameters)
+    else:
+        created = _create_within_quota(engine, parameters, max_queued_jobs)
+    if created is not None:
+        return Submission(Job(**values, **created._mapping), created=True)
+    with statement(engine) as session:
         job = session.scalars(_first_use(idempotency_key, submitted_by)).one()
     return Submission(_same(job, digest), created=False)
 
@@ -135,14 +136,22 @@ def _first_use(idempotency_key: str | None, submitted_by: str) -> Select[Job]:
     return select(Job).where(Job.submitted_by == submitted_by, Job.idempotency_key == idempotency_key)
 
 
-def _take_turns(session: Session, submitted_by: str) -> None:
-    """Wait for who submits by the same key: two that count at once would both find room for one."""
-    session.execute(select(ApiKey.name).where(ApiKey.name == submitted_by).with_for_update())
+def _create(engine: Engine, parameters: dict[str, Any]) -> Row[Any] | None:
+    """Insert a job, in the one round trip that is a transaction of its own; None if its key was used before."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        return connection.execute(_CREATION, parameters).one_or_none()
 
 
-def _count_queued(session: Session, submitted_by: str) -> int:
+def _create_within_quota(engine: Engine, parameters: dict[str, Any], quota: int) -> Row[Any] | None:
+    submitted_by = parameters["submitted_by"]
     queued = select(func.count()).where(Job.state == State.QUEUED, Job.submitted_by == submitted_by)
-    return session.execute(queued).scalar_one()
+    with engine.begin() as connection:
+        # Two that count at once would both find room for one.
+        connection.execute(select(ApiKey.name).where(ApiKey.name == submitted_by).with_for_update())
+        created = connection.execute(_CREATION, parameters).one_or_none()
+        if created is not None and connection.execute(queued).scalar_one() > quota:
+            raise QueueQuotaReached(submitted_by, quota)
+        return created
 
 
 def _same(job: Job, digest: str) -> Job:

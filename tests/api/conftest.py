@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import structlog
+from fastapi import FastAPI
 from httpx import Response
 from kombu import Connection
+from kombu.simple import SimpleQueue
 from sqlalchemy import Engine, func, select
 from starlette.testclient import TestClient
 
@@ -37,16 +39,27 @@ class WakeUpQueue:
     def take(self) -> list[str]:
         """Take every message, and give the job ids in them."""
         job_ids: list[str] = []
-        with (
-            Connection(self._url) as connection,
-            connection.SimpleQueue(JOBS_QUEUE) as messages,
-            suppress(queue.Empty),
-        ):
+        with self._open() as messages, suppress(queue.Empty):
             while True:
-                message = messages.get(block=False)
-                message.ack()
-                job_ids.append(message.payload[0][0])
+                job_ids.append(self._take_one(messages, block=False))
         return job_ids
+
+    def wait(self, seconds: float) -> str:
+        """Take the message that is there or comes in time, and give its job id."""
+        with self._open() as messages:
+            return self._take_one(messages, timeout=seconds)
+
+    @contextmanager
+    def _open(self) -> Iterator[SimpleQueue]:
+        with Connection(self._url) as connection, connection.SimpleQueue(JOBS_QUEUE) as messages:
+            yield messages
+
+    @staticmethod
+    def _take_one(messages: SimpleQueue, **how: Any) -> str:
+        message = messages.get(**how)
+        message.ack()
+        job_id: str = message.payload[0][0]
+        return job_id
 
 
 class Api:
@@ -56,7 +69,7 @@ class Api:
         self.client = client
         self.engine = engine
         self.settings = settings
-        self.wake_ups = WakeUpQueue(settings.redis_url)
+        self._wake_ups = WakeUpQueue(settings.redis_url)
 
     def submit(self, body: Json, **headers: str) -> Response:
         return self._post(json.dumps(body), headers)
@@ -67,6 +80,11 @@ class Api:
             response = self._post(json.dumps(body) if isinstance(body, dict) else body, headers)
             return problem_of(response, status)
 
+    def take_wake_ups(self) -> list[str]:
+        """Take what was published for the requests that were answered, and give the job ids."""
+        cast("FastAPI", self.client.app).state.waking.settle()
+        return self._wake_ups.take()
+
     def count(self) -> int:
         with self.engine.connect() as connection:
             return connection.scalar(select(func.count()).select_from(Job)) or 0
@@ -75,10 +93,10 @@ class Api:
     def unchanged(self) -> Iterator[None]:
         """See that nothing is queued and nobody is woken."""
         before = self.count()
-        self.wake_ups.take()
+        self.take_wake_ups()
         yield
         assert self.count() == before
-        assert self.wake_ups.take() == []
+        assert self.take_wake_ups() == []
 
     def _post(self, content: str | bytes, headers: dict[str, str]) -> Response:
         return self.client.post(
@@ -144,7 +162,7 @@ def api(settings: Settings, engine: Engine) -> Iterator[Api]:
     """The app on an empty database."""
     with TestClient(create_app(settings)) as client:
         api = Api(client, engine, settings)
-        api.wake_ups.take()
+        api.take_wake_ups()
         yield api
 
 

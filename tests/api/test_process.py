@@ -53,7 +53,7 @@ def test_a_job_goes_in_and_comes_out_over_real_sockets(
     wake_ups.take()
     created = client.post("/jobs", json=body())
     assert created.status_code == 201
-    assert wake_ups.take() == [created.json()["id"]]
+    assert wake_ups.wait(seconds=10) == created.json()["id"]
     assert client.get(created.headers["location"]).json()["state"] == "queued"
     assert client.post(f"{created.headers['location']}/cancel").json()["state"] == "cancelled"
     assert client.get("/readyz").json() == {"database": "ok", "broker": "ok"}

@@ -25,7 +25,7 @@ def test_the_new_job_has_the_same_request_and_the_old_one_stays_as_it_is(
     worker.fail(job_id) if end == "failed" else api.client.post(f"/jobs/{job_id}/cancel")
     before = api.client.get(f"/jobs/{job_id}").json()
     assert before["state"] == end
-    api.wake_ups.take()
+    api.take_wake_ups()
     response = api.client.post(f"/jobs/{job_id}/retry")
     assert response.status_code == 201, response.text
     again = response.json()
@@ -33,7 +33,7 @@ def test_the_new_job_has_the_same_request_and_the_old_one_stays_as_it_is(
     assert again["id"] != job_id
     assert (again["state"], again["attempt"]) == ("queued", 0)
     assert again["request"] == before["request"]
-    assert api.wake_ups.take() == [again["id"]]
+    assert api.take_wake_ups() == [again["id"]]
     assert api.client.get(f"/jobs/{job_id}").json() == before
 
 

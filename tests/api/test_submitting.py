@@ -52,7 +52,7 @@ def test_a_job_is_answered_with_its_place_and_all_defaults_filled_in(
 
 def test_the_wake_up_with_the_jobs_id_is_in_the_broker(api: Api, body: Change) -> None:
     jobs = [api.submit(body()).json()["id"] for _ in range(3)]
-    assert api.wake_ups.take() == jobs
+    assert api.take_wake_ups() == jobs
 
 
 def test_a_deadline_is_told_as_a_time(api: Api, body: Change) -> None:
@@ -106,7 +106,7 @@ def test_the_same_key_and_request_is_one_job_and_one_wake_up(api: Api, body: Cha
     assert first.json() == second.json()
     assert first.headers["location"] == second.headers["location"]
     assert api.count() == 1
-    assert api.wake_ups.take() == [first.json()["id"]]
+    assert api.take_wake_ups() == [first.json()["id"]]
 
 
 def test_a_request_that_differs_only_in_what_the_defaults_say_is_the_same(api: Api, body: Change) -> None:
@@ -139,6 +139,8 @@ def test_a_registry_that_cannot_be_written_to_is_refused_before_the_work(api: Ap
     assert (error["field"], error["value"]) == ("destination", {"kind": "local", "name": None})
     assert str(api.settings.registry_root) in error["reason"]
     assert "SECATEUR_DATA_DIR" in error["remedy"]
+    api.settings.registry_root.unlink()
+    assert api.submit(body()).status_code == 201
 
 
 def test_a_database_that_is_gone_is_a_problem_that_asks_to_try_again(

@@ -132,6 +132,9 @@ def validate_yaml(call: Call) -> Answer:
     try:
         found = yaml.safe_load(match[1]) if match else {}
         errors = [] if isinstance(found, dict) else [{"message": "metadata is no mapping"}]
+        base = "owner/name" if errors else found.get("base_model", "owner/name")
+        if not re.fullmatch(f"({NAME}/)?{NAME}", base):
+            errors.append({"message": '"base_model" must be a model id'})
     except yaml.YAMLError as error:
         errors = [{"message": str(error)}]
     return Answer.of({"errors": errors, "warnings": []}, 400 if errors else 200)

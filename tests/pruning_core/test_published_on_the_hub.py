@@ -70,5 +70,5 @@ def test_its_code_goes_with_the_result(snapshot: Path, tmp_path: Path) -> None:
     subject = find_subject(REFERENCE, "in_place", roots=(), trusted=trusted)
     source = subject.source
     model = ResidentModel(checkpoint.load_model(source, "auto", CPU), subject.family)
-    checkpoint.save(model, checkpoint.load_tokenizer(source), tmp_path / "out", source, 10**9)
+    checkpoint.save(model, checkpoint.load_tokenizer(source), tmp_path / "out", source, 10**9, companions={})
     assert ModelCode.read(tmp_path / "out") == ModelCode.read(snapshot)

@@ -57,7 +57,7 @@ def test_code_that_changes_after_it_was_looked_at_does_not_run(folder: Path, tmp
     (folder / "config.json").write_text(json.dumps(config))
     model = ResidentModel(checkpoint.load_model(ready.source, "auto", torch.device("cpu")), ready.family)
     tokenizer = checkpoint.load_tokenizer(ready.source)
-    checkpoint.save(model, tokenizer, tmp_path / "out", ready.source, 10**9)
+    checkpoint.save(model, tokenizer, tmp_path / "out", ready.source, 10**9, companions={})
     assert not marker.exists()
     assert ModelCode.read(tmp_path / "out") == before
 

@@ -156,7 +156,9 @@ def test_removing_the_dense_layer_leaves_layers_of_experts(tmp_path: Path) -> No
 def test_the_generation_config_is_kept(copy: Path, tmp_path: Path) -> None:
     (copy / "generation_config.json").write_text(json.dumps({"top_p": 0.7, "do_sample": True}))
     model = resident(checkpoint.load_model(native(copy), "auto", CPU))
-    checkpoint.save(model, checkpoint.load_tokenizer(native(copy)), tmp_path / "out", native(copy), 10**9)
+    checkpoint.save(
+        model, checkpoint.load_tokenizer(native(copy)), tmp_path / "out", native(copy), 10**9, companions={}
+    )
     assert json.loads((tmp_path / "out" / "generation_config.json").read_text())["top_p"] == 0.7
 
 

@@ -47,6 +47,8 @@ def make_result(**changes: Any) -> PruneResult:
     text = {"dataset": "wikitext2", "sha256": "c" * 64, "windows": 128, "sequence_length": 2048}
     values: dict[str, Any] = {
         "recipe": parse_recipe(recipe),
+        "base_card": {"license": "apache-2.0", "language": ["en"]},
+        "base_digests": {},
         "converted_to": None,
         "plan": {
             "layers_before": 30,
@@ -64,6 +66,17 @@ def make_result(**changes: Any) -> PruneResult:
         "parameters_after": 114_608_448,
         "dtype": "float32",
         "device": "cpu",
+        "machine": {
+            "system": "Linux-6.1.0-x86_64-with-glibc2.36",
+            "processor": "AMD EPYC 7B13",
+            "capability": "AVX2",
+            "cores": 2,
+            "threads": 1,
+            "memory_bytes": 24 * 2**30,
+            "gpu": None,
+            "cuda": None,
+        },
+        "memory_budget": {},
         "memory_plan": {"weights": "resident", "hidden_states": "device"},
         "calibration": text,
         "evaluation": text | {"windows": 148, "sha256": "e" * 64},

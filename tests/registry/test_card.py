@@ -1,11 +1,12 @@
-"""The model card says what was done to which revision, with what; its front matter is YAML."""
+"""The model card says what was done to which revision, with what; the Hub's own client reads its front matter."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from huggingface_hub import ModelCard, ModelCardData
+from huggingface_hub.repocard_data import model_index_to_eval_results
 
 from pruning_core.result import PruneResult
 from registry.card import checkpoint_name, write_card
@@ -27,19 +28,33 @@ def written(folder: Path, result: PruneResult) -> tuple[dict[str, Any], str]:
     return yaml.safe_load(front_matter), text
 
 
+def loaded(folder: Path, result: PruneResult) -> ModelCardData:
+    """Write the card, and read it back as clients of the Hub do."""
+    write_card(folder, result)
+    data = ModelCard.load(folder / "README.md").data
+    assert isinstance(data, ModelCardData)
+    return data
+
+
 def test_it_says_what_was_done_with_what(tmp_path: Path) -> None:
     front_matter, text = written(tmp_path, make_result())
+    del front_matter["model-index"]
     assert front_matter == {
+        "language": ["en"],
+        "license": "apache-2.0",
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
         "base_model": "HuggingFaceTB/SmolLM2-135M",
+        "base_model_relation": "finetune",
         "tags": ["pruned", "secateur", "osscar"],
     }
     for fact in [
         "`HuggingFaceTB/SmolLM2-135M`",
         "`93efa2f097d58c2a74874c7e644dbc9b0cee75a2`",
         "seed 7",
+        "license: apache-2.0, as the base model's",
         "python 3.11.7, torch 2.9.0, transformers 5.23.0 on cpu in 123 s",
+        "made on AMD EPYC 7B13, 1 thread, Linux-6.1.0-x86_64-with-glibc2.36",
         "| 21.6081 | 30.1235 |",
         "| 134,515,008 | 114,608,448 |",
         "1152 of 1536 intermediate channels",
@@ -48,6 +63,58 @@ def test_it_says_what_was_done_with_what(tmp_path: Path) -> None:
         "e" * 64,
     ]:
         assert fact in text
+
+
+def test_both_perplexities_are_in_its_model_index(tmp_path: Path) -> None:
+    front_matter, _ = written(tmp_path, make_result())
+    name, (after, before) = model_index_to_eval_results(front_matter["model-index"])
+    assert name == "SmolLM2-135M, pruned by osscar"
+    assert (after.metric_type, after.metric_name, after.metric_value) == (
+        "perplexity",
+        "Perplexity",
+        30.12349,
+    )
+    assert (before.metric_name, before.metric_value) == ("Perplexity of the base model", 21.60812)
+    assert after.is_equal_except_value(before) is False
+    for result in (after, before):
+        assert (result.task_type, result.metric_args) == ("text-generation", {"dtype": "float32"})
+        assert (result.dataset_type, result.dataset_config, result.dataset_split) == (
+            "Salesforce/wikitext",
+            "wikitext-2-raw-v1",
+            "test",
+        )
+        assert result.dataset_args == {"windows": 148, "sequence_length": 2048, "sha256": "e" * 64}
+    assert loaded(tmp_path, make_result()).eval_results == [after, before]
+
+
+def test_a_text_of_ones_own_is_named_in_the_model_index_without_its_folder(tmp_path: Path) -> None:
+    text = make_result().evaluation.model_dump() | {"dataset": "/home/somebody/texts/test.txt"}
+    (result, _) = loaded(tmp_path, make_result(evaluation=text)).eval_results or []
+    assert (result.dataset_type, result.dataset_name) == ("text", "test.txt")
+    assert result.dataset_config is None
+
+
+@pytest.mark.parametrize(
+    "base_card",
+    [
+        {"license": "other", "license_name": "llama3.1", "license_link": "LICENSE", "language": ["en", "de"]},
+        {"license": "mit", "language": "no"},
+        {"license": ["mit", "apache-2.0"]},
+        {},
+    ],
+)
+def test_the_license_is_the_base_models(base_card: dict[str, Any], tmp_path: Path) -> None:
+    front_matter, text = written(tmp_path, make_result(base_card=base_card))
+    carried = {name for name in front_matter if name.startswith("license") or name == "language"}
+    assert {name: front_matter[name] for name in carried} == base_card
+    assert ("as the base model's" in text) == ("license" in base_card)
+
+
+@pytest.mark.parametrize("model", ["/models/tiny", "/models/smol.Q8_0.gguf", "./tiny", "~/tiny", *ODD_MODELS])
+def test_what_is_not_on_the_hub_is_no_base_model_there(model: str, tmp_path: Path) -> None:
+    card = loaded(tmp_path, make_result(recipe={"model": {"id": model}}))
+    assert card.base_model is None
+    assert card.get("base_model_relation") is None
 
 
 def test_it_says_what_became_of_code_of_the_models_own(tmp_path: Path) -> None:
@@ -82,7 +149,7 @@ def test_it_claims_no_revision_where_there_is_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize("model", ODD_MODELS)
 def test_an_odd_model_id_does_not_break_the_front_matter(model: str, tmp_path: Path) -> None:
     front_matter, text = written(tmp_path, make_result(recipe={"model": {"id": model}}))
-    assert front_matter["base_model"] == model
+    assert front_matter["library_name"] == "transformers"
     assert text.startswith("\n# ")
 
 
@@ -90,12 +157,6 @@ def test_an_odd_text_does_not_break_the_table(tmp_path: Path) -> None:
     text_used = make_result().evaluation.model_dump() | {"dataset": "/texts/a|b.txt"}
     _, text = written(tmp_path, make_result(evaluation=text_used))
     assert "perplexity on /texts/a\\|b.txt, 148 windows" in text
-
-
-def test_the_whole_result_is_beside_it_for_programs(tmp_path: Path) -> None:
-    result = make_result()
-    write_card(tmp_path, result)
-    assert PruneResult.model_validate(json.loads((tmp_path / "secateur.json").read_text())) == result
 
 
 @pytest.mark.parametrize(
