@@ -61,8 +61,7 @@ def write_gguf(  # noqa: PLR0917  what a file's header tells
     file = folder / f"model-{FILE_TYPES[dtype].name.rpartition('_')[2]}.gguf"
     partial = file.with_name(f"{file.name}.partial")
     try:
-        with explaining_a_full_disk(file.name):
-            _write(writer, tensors, partial)
+        _write(writer, tensors, partial)
         partial.replace(file)
     finally:
         writer.close()
@@ -71,18 +70,20 @@ def write_gguf(  # noqa: PLR0917  what a file's header tells
 
 
 def _write(writer: GGUFWriter, tensors: Tensors, file: Path) -> None:
-    writer.write_header_to_file(file)
-    writer.write_kv_data_to_file()
-    writer.write_ti_data_to_file()
+    with explaining_a_full_disk(file.stem):
+        writer.write_header_to_file(file)
+        writer.write_kv_data_to_file()
+        writer.write_ti_data_to_file()
     assert writer.fout is not None  # noqa: S101  it was just opened
     (opened,) = writer.fout
+    # Header and tensors are each filled up to a multiple of the alignment.
     sizes = [opened.tell(), *(shape.nbytes for shape in tensors.shapes.values())]
-    # It is the header that is padded, and every tensor.
     reserve(opened.fileno(), sum(writer.ggml_pad(size, writer.data_alignment) for size in sizes), file.stem)
-    for name in tensors.shapes:
-        writer.write_tensor_data(_numbers(tensors.read(name)))
-    writer.flush()
-    os.fsync(opened.fileno())
+    with explaining_a_full_disk(file.stem):
+        for name in tensors.shapes:
+            writer.write_tensor_data(_numbers(tensors.read(name)))
+        writer.flush()
+        os.fsync(opened.fileno())
 
 
 def _numbers(tensor: Tensor) -> Any:

@@ -29,21 +29,23 @@ class PublishedVocabulary:
 
     Attributes:
         pre_tokenizer: llama.cpp's name of how it cuts a text into words.
-        tokens: as many as the model has embeddings, by their ids.
-        types: of each.
+        known: tokens and their types, by their ids.
+        size: how many embeddings the model has, which may be more.
     """
 
     pre_tokenizer: str
-    tokens: tuple[str, ...]
-    types: tuple[TokenType, ...]
+    known: Mapping[int, tuple[str, TokenType]]
+    size: int
 
     def add_to(self, writer: GGUFWriter, folder: Path) -> None:
         """Describe it in a file's header, with merges, special tokens and chat template of a finished checkpoint."""
+        # A file has as many tokens as embeddings.
+        tokens = [self.known.get(index, (f"[PAD{index}]", TokenType.UNUSED)) for index in range(self.size)]
         writer.add_tokenizer_model("gpt2")
         writer.add_tokenizer_pre(self.pre_tokenizer)
-        writer.add_token_list(self.tokens)
-        writer.add_token_types(self.types)
-        special = SpecialVocab(folder, load_merges=True, n_vocab=len(self.tokens))
+        writer.add_token_list([text for text, _ in tokens])
+        writer.add_token_types([kind for _, kind in tokens])
+        special = SpecialVocab(folder, load_merges=True, n_vocab=self.size)
         # Where a tokenizer does not say, transformers adds none, and llama.cpp goes by the pre-tokenizer's name.
         special.add_special_token = {"bos": False, "eos": False} | special.add_special_token
         special.add_to_gguf(writer, quiet=True)
@@ -90,7 +92,7 @@ def read_published_vocabulary(source: ModelSource, size: int) -> PublishedVocabu
         pre_tokenizer = name_of(tokenizer)
         if pre_tokenizer is None:
             raise _unsupported("llama.cpp has no name for how the model's tokenizer cuts a text into words")
-        return PublishedVocabulary(pre_tokenizer, *_tokens(tokenizer, size))
+        return PublishedVocabulary(pre_tokenizer, _tokens(tokenizer, size), size)
     except UnsupportedFormatError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as broken:
@@ -121,17 +123,14 @@ def _require_byte_level(tokenizer: Mapping[str, Any]) -> None:
         )
 
 
-def _tokens(tokenizer: Mapping[str, Any], size: int) -> tuple[tuple[str, ...], tuple[TokenType, ...]]:
-    """The tokens of a vocabulary with so many embeddings, and their types."""
+def _tokens(tokenizer: Mapping[str, Any], size: int) -> dict[int, tuple[str, TokenType]]:
     known = {index: (text, TokenType.NORMAL) for text, index in tokenizer["model"]["vocab"].items()}
     for token in tokenizer.get("added_tokens", []):
         kind = TokenType.CONTROL if token["special"] else TokenType.USER_DEFINED
         known[token["id"]] = token["content"], kind
     if max(known) >= size:
         raise _unsupported(f"the model's tokenizer has a token {max(known)}, and the model {size} embeddings")
-    # Some models have more embeddings than tokens, and a file has as many of the one as of the other.
-    everything = [known.get(index, (f"[PAD{index}]", TokenType.UNUSED)) for index in range(size)]
-    return tuple(text for text, _ in everything), tuple(kind for _, kind in everything)
+    return known
 
 
 def _unsupported(reason: str) -> UnsupportedFormatError:
