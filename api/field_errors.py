@@ -45,6 +45,10 @@ _SAYINGS = {
         "this is nested deeper than {max_depth} levels.",
         "Use the fields that /docs shows.",
     ),
+    "no_safetensors": (
+        "safetensors are always written, and other formats beside them.",
+        "Add safetensors to the list.",
+    ),
     "bool_type": ("this is neither true nor false.", "Use true or false, without quotation marks."),
     "not_a_repository": (
         "this cannot be the name of a Hub repository.",
@@ -82,7 +86,7 @@ def explain(error: Mapping[str, Any]) -> Problem:
         value = None
     field = ".".join(path) or "body"
     reason, remedy = _saying(kind, field, error["msg"])
-    words = {**error.get("ctx", {}), "name": path[-1] if path else "body"}
+    words = {**error.get("ctx", {}), "name": _name(path)}
     words["tags"] = _TAGS.get(words["name"])
     if kind == "extra_forbidden":
         remedy = _known_names(method, place[:-1])
@@ -90,6 +94,12 @@ def explain(error: Mapping[str, Any]) -> Problem:
         # Says both bounds, whichever way the value is wrong.
         remedy = _RATIO_REMEDY
     return field_error(field, _plain(value), reason.format_map(words), remedy.format_map(words))
+
+
+def _name(path: list[str]) -> str:
+    """What a field's value is called: of an element of `formats`, a format."""
+    *parents, last = path or ["body"]
+    return parents[-1].removesuffix("s") if parents and last.isdigit() else last
 
 
 def _place(location: tuple[str | int, ...]) -> tuple[str | None, list[str]]:

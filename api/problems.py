@@ -221,6 +221,7 @@ RECIPE_ERRORS: tuple[type[RecipeError], ...] = (
     errors.UnusablePathError,
     errors.NotCausalLanguageModelError,
     errors.UnsupportedFamilyError,
+    errors.UnsupportedFormatError,
     errors.UntrustedCodeError,
     errors.NoRemoteCodeError,
     errors.CutTooSmallError,

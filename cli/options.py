@@ -129,6 +129,10 @@ Weights = Annotated[
 ShardSize = Annotated[
     str | None, typer.Option(help="Most bytes in a file of the result, as in 2GB.", show_default="5GB")
 ]
+Gguf = Annotated[
+    bool,
+    typer.Option("--gguf", help="Write a GGUF file for llama.cpp beside the safetensors (Llama, Qwen2)."),
+]
 TrustedCode = Annotated[
     str,
     typer.Option(
@@ -201,6 +205,7 @@ def request(
     host_memory: HostMemory = None,
     weights: Weights = "auto",
     shard_size: ShardSize = None,
+    gguf: Gguf = False,
     remote_code: RemoteCode = CodeWay.NATIVE,
 ) -> dict[str, Any]:
     """Put the options together as the body of POST /jobs; what was not given is left out."""
@@ -242,7 +247,8 @@ def request(
         "weights": weights,
         "remote_code": remote_code.value,
     }
-    asked = {"ratio": ratio, "ratio_of": ratio_of, "shard_size": shard_size}
+    formats = ["safetensors", "gguf"] if gguf else None
+    asked = {"ratio": ratio, "ratio_of": ratio_of, "shard_size": shard_size, "formats": formats}
     return body | {name: value for name, value in asked.items() if value is not None}
 
 

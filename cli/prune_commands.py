@@ -93,6 +93,7 @@ def estimate(
     device_memory: options.DeviceMemory = None,
     host_memory: options.HostMemory = None,
     weights: options.Weights = "auto",
+    gguf: options.Gguf = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Say what a job would cut and take, from the model's config alone."""
@@ -120,6 +121,7 @@ def estimate(
             device_memory=device_memory,
             host_memory=host_memory,
             weights=weights,
+            gguf=gguf,
         )
         # No weights are read.
         ready = Preflight(parse_recipe(body), roots=None, allow_pickle=True)

@@ -68,6 +68,11 @@ class UnsupportedFamilyError(RecipeError):
     title = "The model family is not supported"
 
 
+class UnsupportedFormatError(RecipeError):
+    slug = "unsupported-format"
+    title = "The model cannot be written in this format"
+
+
 class UntrustedCodeError(RecipeError):
     slug = "untrusted-code"
     title = "The model's own code may not be run"

@@ -41,8 +41,9 @@ class Estimate(Plan):
         solver_bytes: of these, what sums over the tokens and the solver's matrices take, which can be in the machine's
             memory.
         beside_solver_bytes: of the device then.
-        disk_bytes: most that the worker has written at a time, with nothing put away on disk: the result, the layers
-            that were changed, and the pages of hidden states from which the next attempt would go on.
+        disk_bytes: most that the worker has written at a time, with nothing put away on disk: the result in each of its
+            formats, the layers that were changed, and the pages of hidden states from which the next attempt would go
+            on.
         memory_plan: where layers and hidden states go within the request's memory budget; None if it says nothing of
             the device, or if nothing fits.
     """
@@ -142,7 +143,8 @@ def sizes_of(ready: Preflight) -> Estimate:
         solver_bytes=solver,
         beside_solver_bytes=min(beside, solver),
         # A page and the one that replaces it.
-        disk_bytes=2 * result + 2 * hidden_states * (1 + (options.drift_correction > 0)),
+        disk_bytes=(1 + len(recipe.formats)) * result
+        + 2 * hidden_states * (1 + (options.drift_correction > 0)),
     )
 
 

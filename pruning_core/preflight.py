@@ -10,6 +10,7 @@ from pruning_core.errors import (
     UnreadableModelError,
     UnsupportedFamilyError,
 )
+from pruning_core.gguf_file.support import require_gguf
 from pruning_core.model_code import Trusted
 from pruning_core.model_source import ModelSource
 from pruning_core.models.description import Config, Family
@@ -60,6 +61,8 @@ class Preflight:
         self.config: Config = subject.config
         self._require_method()
         self._require_streamable()
+        if "gguf" in recipe.formats:
+            require_gguf(self.source, self.config)
         require_calibration_tokens(recipe.calibration.samples, recipe.calibration.sequence_length)
         self.plan: Plan = plan(recipe, self.family, self.config)
         if self.recipe.ratio is None:

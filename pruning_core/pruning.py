@@ -29,6 +29,8 @@ from pruning_core.events import (
     StageStarted,
     ignore,
 )
+from pruning_core.gguf_file.export import write_gguf
+from pruning_core.gguf_file.vocabulary import read_vocabulary
 from pruning_core.layered_model import LayeredModel
 from pruning_core.ledger import Ledger
 from pruning_core.memory import NO_BUDGET, plan_memory
@@ -127,6 +129,9 @@ def _carry_out(  # noqa: PLR0917  most are `prune`'s
     # Now, and not when all is done and the Hub may be away.
     companions, base_card = read_companions(source), read_base_card(source)
     base_digests = digest_base(source)
+    vocabulary = None
+    if "gguf" in recipe.formats:
+        vocabulary = read_vocabulary(source, ready.config["vocab_size"])
     tokenizer = checkpoint.load_tokenizer(source)
     calibration = calibration_windows(recipe.calibration, ready.calibration, tokenizer)
     evaluation = evaluation_windows(recipe.evaluation, ready.evaluation, tokenizer)
@@ -205,6 +210,8 @@ def _carry_out(  # noqa: PLR0917  most are `prune`'s
         on_event(HeldOutMeasured(**held_out.model_dump()))
     meter.finish()
     checkpoint.save(model, tokenizer, output, source, recipe.shard_size, companions=companions)
+    if vocabulary is not None:
+        write_gguf(output, model.config, dtype, vocabulary, recipe, base_card)
     return PruneResult(
         recipe=recipe,
         base_card=base_card,

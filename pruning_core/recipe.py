@@ -1,7 +1,7 @@
 """A recipe: what to prune, how, and on which text. The part of a job that is science."""
 
 import unicodedata
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field, TypeAdapter, field_validator
 from pydantic_core import PydanticCustomError
@@ -44,6 +44,11 @@ class ModelReference(Strict):
 
     id: Name
     revision: Revision | None = Field(default=None, description="Branch, tag or commit")
+
+    @property
+    def name(self) -> str:
+        """Its last part: `SmolLM2-135M` of `HuggingFaceTB/SmolLM2-135M`."""
+        return self.id.rstrip("/").rsplit("/", 1)[-1]
 
 
 class CalibrationText(Strict):
@@ -194,6 +199,15 @@ Ratio = Annotated[
 RemoteCode = Literal["native", "in_place"]
 
 
+Format = Literal["safetensors", "gguf"]
+
+
+def _require_safetensors(formats: tuple[Format, ...]) -> tuple[Format, ...]:
+    if "safetensors" not in formats:
+        raise PydanticCustomError("no_safetensors", "safetensors are always written")
+    return tuple(each for each in get_args(Format) if each in formats)
+
+
 class MemoryBudget(Strict):
     """The most memory that a job may take, in bytes or as in `24GiB`; by default all that is free on the worker."""
 
@@ -229,6 +243,11 @@ class _CommonRecipe(Strict):
         ge=10**5,
         description="Most bytes in a file of the pruned checkpoint, also as in `2GB`",
     )
+    formats: Annotated[tuple[Format, ...], AfterValidator(_require_safetensors)] = Field(
+        default=("safetensors",),
+        description="`gguf` asks for a GGUF file of the same weights beside the safetensors, for llama.cpp; Llama and "
+        "Qwen2",
+    )
 
     @property
     def weights_asked(self) -> Weights | None:
@@ -263,6 +282,12 @@ class DepthRecipe(_CommonRecipe):
 
 
 Recipe = OsscarRecipe | DepthRecipe
+
+
+def title_of(recipe: Recipe) -> str:
+    """What its result is called: `SmolLM2-135M, pruned by osscar`."""
+    return f"{recipe.model.name}, pruned by {recipe.method}"
+
 
 _recipes: TypeAdapter[Recipe] = TypeAdapter(Annotated[Recipe, Field(discriminator="method")])
 

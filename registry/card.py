@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pruning_core import wikitext2
 from pruning_core.paths import looks_local
+from pruning_core.recipe import title_of
 from pruning_core.result import PruneResult
 from registry.record import Record
 
@@ -31,7 +32,7 @@ _templates = Environment(
 def write_card(folder: Path, result: PruneResult) -> None:
     """Write the record, for programs, and the model card beside the weights, which must be there."""
     Record.write(folder, result)
-    text = _templates.get_template("card.md").render(result=result, title=_title(result))
+    text = _templates.get_template("card.md").render(result=result, title=title_of(result.recipe))
     ModelCard(f"---\n{_metadata(result).to_yaml()}\n---\n{text}").save(folder / CARD_NAME)
 
 
@@ -50,7 +51,7 @@ def _metadata(result: PruneResult) -> ModelCardData:
         base_model=base_model,
         base_model_relation=DERIVED if base_model else None,
         tags=["pruned", "secateur", recipe.method],
-        model_name=_title(result),
+        model_name=title_of(result.recipe),
         eval_results=[
             _perplexity(result, "Perplexity", result.perplexity_after),
             _perplexity(result, "Perplexity of the base model", result.perplexity_before),
@@ -88,11 +89,6 @@ def _perplexity(result: PruneResult, name: str, value: float) -> EvalResult:
         metric_value=value,
         metric_args={"dtype": result.dtype},
     )
-
-
-def _title(result: PruneResult) -> str:
-    name = result.recipe.model.id.rstrip("/").rsplit("/", 1)[-1]
-    return f"{name}, pruned by {result.recipe.method}"
 
 
 def _short_name(model: str) -> str:

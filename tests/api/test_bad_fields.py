@@ -8,8 +8,8 @@ NAN, INFINITY = float("nan"), float("inf")
 ABOVE_0_BELOW_1 = "Use a number above 0 and below 1."
 
 KNOWN = (
-    "model, ratio, calibration, evaluation, dtype, remote_code, memory_budget, weights, shard_size, method, ratio_of, "
-    "options, destination, deadline_seconds"
+    "model, ratio, calibration, evaluation, dtype, remote_code, memory_budget, weights, shard_size, formats, method, "
+    "ratio_of, options, destination, deadline_seconds"
 )
 
 HUB: Json = {"kind": "hub", "repo_id": "team/model"}
@@ -271,3 +271,23 @@ def test_everything_that_is_wrong_is_said_at_once(refusing_api: Api, body: Chang
     problem = refusing_api.refused(body({"ratio": 2, "calibration.samples": 0, "surprise": 1}))
     assert [error["field"] for error in problem["errors"]] == ["ratio", "calibration.samples", "surprise"]
     assert all(error["field"] in problem["detail"] for error in problem["errors"])
+
+
+def test_a_format_that_nobody_writes_is_refused_and_the_known_are_named(
+    refusing_api: Api, body: Change
+) -> None:
+    request = body({"formats": ["safetensors", "onnx"]})
+    remedy = "Use 'safetensors' or 'gguf'."
+    check(refusing_api, request, wrong("formats.1", "onnx", "there is no such format.", remedy))
+
+
+@pytest.mark.parametrize("formats", [["gguf"], []])
+def test_a_checkpoint_without_safetensors_is_refused(
+    formats: list[str], refusing_api: Api, body: Change
+) -> None:
+    reason = "safetensors are always written, and other formats beside them."
+    check(
+        refusing_api,
+        body({"formats": formats}),
+        wrong("formats", formats, reason, "Add safetensors to the list."),
+    )

@@ -126,6 +126,17 @@ def test_a_broken_tokenizer_is_refused(refusing_api: Api, body: Change, folder: 
     assert error["reason"].startswith("its tokenizer.json cannot be read")
 
 
+def test_a_format_that_cannot_hold_the_model_is_refused(
+    refusing_api: Api, body: Change, folder: Path
+) -> None:
+    changes = write(folder, LLAMA | {"model_type": "mistral", "architectures": ["MistralForCausalLM"]})
+    problem = refusing_api.refused(body(changes | {"formats": ["safetensors", "gguf"]}))
+    assert problem["type"] == "/problems/unsupported-format"
+    (error,) = problem["errors"]
+    assert (error["field"], error["value"]) == ("formats", "gguf")
+    assert error["remedy"] == 'Leave "gguf" out of formats, or name a model of one of these: llama, qwen2.'
+
+
 def _gguf(path: Path, architecture: str = "llama") -> bytes:
     writer = GGUFWriter(path, architecture)
     writer.add_block_count(4)

@@ -32,6 +32,7 @@ def test_a_job_is_answered_with_its_place_and_all_defaults_filled_in(
         "memory_budget": {"device": None, "host": None},
         "weights": "auto",
         "shard_size": 5_000_000_000,
+        "formats": ["safetensors"],
         "options": {
             "damping": 0.001,
             "refit_damping": None,

@@ -102,6 +102,13 @@ def test_prune_by_depth_names_the_removed_layers(tiny_llama: Path, tmp_path: Pat
     assert "this folder is not empty" in refused.stderr
 
 
+def test_prune_writes_a_gguf_file_where_it_is_asked_to(tiny_llama: Path, tmp_path: Path) -> None:
+    arguments = ["prune", str(tiny_llama), "--method", "osscar", "--ratio", "0.5", "--output", str(tmp_path)]
+    assert parsed(*arguments, "--gguf", *TEXT, *EVALUATION)["recipe"]["formats"] == ["safetensors", "gguf"]
+    assert {"model.safetensors", "model-F32.gguf"} <= {file.name for file in tmp_path.iterdir()}
+    assert ".gguf" in (tmp_path / "README.md").read_text()
+
+
 def test_prune_removes_the_layers_that_are_named(tiny_llama: Path, tmp_path: Path) -> None:
     arguments = ["prune", str(tiny_llama), "--method", "depth", *TEXT, *EVALUATION]
     pruned = parsed(

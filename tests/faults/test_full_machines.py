@@ -1,9 +1,6 @@
 """Machines that have no memory or no disk left, by limits that the kernel keeps."""
 
 import resource
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +10,11 @@ from sqlalchemy import Engine
 
 from jobs.settings import Settings
 from jobs.states import State
+from tests.small_disk import small_disk
 from tests.worker.conftest import Bench, eventually
 from worker.forking import ForkServer
 
 MIB = 2**20
-
-
-@contextmanager
-def small_disk(folder: Path, size: int) -> Iterator[None]:
-    """Mount a file system of `size` bytes at `folder`."""
-    folder.mkdir(parents=True)
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size}", "secateur-test", str(folder)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if mounted.returncode != 0:
-        pytest.skip(f"a full disk needs the right to mount one: {mounted.stderr.strip()}")
-    yield
-    # Lazily: on a busy machine a killed child may take a moment to let go.
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def failed(bench: Bench, job_id: Any) -> dict[str, Any]:
