@@ -246,8 +246,10 @@ Pruned = Callable[[str, str], tuple[Path, PruneResult]]
 def pruned(tmp_path_factory: pytest.TempPathFactory) -> Pruned:
     """A tiny model of a family pruned by a method, once; the logits that it had in memory lie beside its weights."""
 
-    def save(model: LayeredModel, tokenizer: PreTrainedTokenizerBase, folder: Path, *others: Any) -> None:
-        save_checkpoint(model, tokenizer, folder, *others)
+    def save(
+        model: LayeredModel, tokenizer: PreTrainedTokenizerBase, folder: Path, *others: Any, **named: Any
+    ) -> None:
+        save_checkpoint(model, tokenizer, folder, *others, **named)
         with torch.no_grad():
             save_file({"logits": model.model(input_ids=PROMPT).logits}, folder.parent / "logits.safetensors")
 

@@ -134,10 +134,10 @@ def seen_when_saved(monkeypatch: pytest.MonkeyPatch) -> list[list[float]]:
     seen: list[list[float]] = []
     save = checkpoint.save
 
-    def look(model: LayeredModel, *others: Any) -> None:
+    def look(model: LayeredModel, *others: Any, **named: Any) -> None:
         with torch.no_grad():
             seen.append(model.model(input_ids=torch.arange(1, 40)[None]).logits.flatten().tolist())
-        save(model, *others)
+        save(model, *others, **named)
 
     monkeypatch.setattr("pruning_core.checkpoint.save", look)
     return seen
