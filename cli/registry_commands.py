@@ -54,7 +54,10 @@ def show(name: OneOrAll, data: options.DataFolder = None, as_json: options.AsJso
         if as_json:
             print_json(described)
         else:
-            out.print(versions_table(described))
+            if model.versions:
+                out.print(versions_table(described))
+            for tombstone in model.tombstones:
+                out.print(f"{tombstone}.", style="dim", markup=False, soft_wrap=True)
         return
     described = _described_version(model, version)
     files = [file.model_dump() for file in version.manifest.files]

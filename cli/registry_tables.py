@@ -27,26 +27,14 @@ def models_table(models: list[dict[str, Any]]) -> Table:
 
 
 def versions_table(model: dict[str, Any]) -> Table:
-    """Versions of a model, the newest first, and then what is known of those that were deleted."""
-    table = _table("commit", "tags", "published (UTC)", "MB", "job", "deleted (UTC)", whole="commit")
+    """Versions of a model that were not deleted, the newest first; their commits are whole, to be pinned."""
+    table = _table("commit", "tags", "published (UTC)", "MB", whole="commit")
     for version in model["versions"]:
         table.add_row(
             version["commit"],
             ", ".join(version["tags"]),
             to_the_minute(version["published_at"]),
             _megabytes(version["bytes"]),
-            version["job_id"],
-        )
-    for tombstone in model["deleted"]:
-        because = f": {tombstone['reason']}" if tombstone["reason"] else ""
-        table.add_row(
-            tombstone["commit"],
-            "",
-            to_the_minute(tombstone["published_at"]),
-            "",
-            tombstone["job_id"],
-            Text(f"{to_the_minute(tombstone['deleted_at'])} by {tombstone['deleted_by']}{because}"),
-            style="dim",
         )
     return table
 
