@@ -192,7 +192,7 @@ def _root(data: Path | None) -> Path:
 def _url() -> str | None:
     try:
         url = os.environ.get(URL_SETTING)
-        return parse_registry_url(url) if url else None
+        return None if url is None else parse_registry_url(url)
     except ValueError as error:
         refuse(f"{URL_SETTING}: {error}")
 
