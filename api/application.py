@@ -26,7 +26,7 @@ from api.writability import Writability
 from jobs.database import connect
 from jobs.queue import WakeUps, make_celery
 from jobs.settings import Settings
-from registry.local import LocalRegistry
+from registry.opening import open_catalog, open_registry
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -69,7 +69,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.engine = connect(settings)
     app.state.metrics.register(JobMetrics(app.state.engine))
     app.state.rates = RequestRates()
-    app.state.writability = Writability(LocalRegistry(settings.registry_root))
+    app.state.writability = Writability(open_registry(settings.registry_root, settings.registry_url))
+    app.state.catalog = open_catalog(settings.registry_root, settings.registry_url)
     celery = make_celery(settings)
     # By default a broker that is down is tried for six seconds, for each of the jobs that wait meanwhile.
     celery.conf.broker_transport_options["max_retries"] = 0

@@ -12,6 +12,7 @@ from jobs.problem import field_error
 from jobs.queue import WakeUps
 from jobs.settings import Settings
 from jobs.store import Cursor, InvalidCursor
+from registry.catalog import Catalog
 
 
 # None of these waits for anything. FastAPI sends those that are not async to a thread each.
@@ -31,6 +32,10 @@ async def _feed(request: Request) -> EventFeed:
     return cast("EventFeed", request.app.state.feed)
 
 
+async def _catalog(request: Request) -> Catalog:
+    return cast("Catalog", request.app.state.catalog)
+
+
 async def _cursor(cursor: Annotated[str | None, Query(max_length=200)] = None) -> Cursor | None:
     try:
         return Cursor.decode(cursor) if cursor is not None else None
@@ -44,6 +49,7 @@ async def _cursor(cursor: Annotated[str | None, Query(max_length=200)] = None) -
 ServiceSettings = Annotated[Settings, Depends(_settings)]
 Database = Annotated[Engine, Depends(_engine)]
 Broker = Annotated[WakeUps, Depends(_wake_ups)]
+PublishedCatalog = Annotated[Catalog, Depends(_catalog)]
 Feed = Annotated[EventFeed, Depends(_feed)]
 After = Annotated[Cursor | None, Depends(_cursor)]
 Limit = Annotated[int, Query(ge=1, le=200)]

@@ -2,7 +2,7 @@
 
 import time
 
-from registry.local import LocalRegistry
+from registry.opening import Registry
 
 LOOK_EVERY_SECONDS = 5
 
@@ -10,7 +10,7 @@ LOOK_EVERY_SECONDS = 5
 class Writability:
     """Tries now and then, not for every job: a file made and deleted takes as long as all other checks."""
 
-    def __init__(self, registry: LocalRegistry) -> None:
+    def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._good_until = -1.0
 

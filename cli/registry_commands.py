@@ -1,4 +1,4 @@
-"""`secateur registry …`: what is published on this machine, by whoever can write to its folder."""
+"""`secateur registry …`: what is published, for whoever can reach its folder or its object store."""
 
 import getpass
 import os
@@ -12,13 +12,15 @@ from platformdirs import user_data_path
 from cli import options
 from cli.console import EXIT_DAMAGED, err, out, print_json, refuse
 from cli.registry_tables import files_table, models_table, versions_table
-from registry.deleting import collect_garbage, delete_version
-from registry.local import LocalRegistry, NotWritableError
+from jobs.registry_url import URL_SETTING, parse_registry_url
+from registry.catalog import Catalog, list_models
+from registry.local import NotWritableError
+from registry.manifest import DamagedManifestError
 from registry.names import LATEST, MAIN, is_tag
-from registry.reading import Model, Version, find_model, list_models
-from registry.tags import remove_tag, set_tag
+from registry.opening import open_catalog, open_registry
+from registry.reading import Model, Version
 from registry.tombstones import MAX_REASON
-from registry.verifying import Finding, Verification
+from registry.verifying import Finding
 
 app = typer.Typer(
     name="registry", help="List, verify, tag and delete what is published here.", no_args_is_help=True
@@ -37,7 +39,7 @@ Tag = Annotated[str, typer.Argument(help="What users name the version.")]
 @app.command("list")
 def list_published(data: options.DataFolder = None, as_json: options.AsJson = False) -> None:
     """List the models, with their newest versions."""
-    models = [_described(model) for model in list_models(_registry(data).root)]
+    models = [_described(model) for model in list_models(_catalog(data))]
     if as_json:
         print_json(models)
     else:
@@ -47,8 +49,7 @@ def list_published(data: options.DataFolder = None, as_json: options.AsJson = Fa
 @app.command("show")
 def show(name: OneOrAll, data: options.DataFolder = None, as_json: options.AsJson = False) -> None:
     """Show the versions of a model, deleted ones too, or the files of one version."""
-    registry = _registry(data)
-    model, version = _find(registry, name)
+    model, version = _find(_catalog(data), name)
     if version is None:
         described = _described(model)
         if as_json:
@@ -76,13 +77,13 @@ def verify(
     as_json: options.AsJson = False,
 ) -> None:
     """Read every file again and compare its digest. Exit code 1 if one is changed, missing or too many."""
-    registry = _registry(data)
-    names = registry.layout.models()
+    catalog = _catalog(data)
+    names = catalog.names()
     if name is not None:
         if name not in names:
             _refuse_unknown(name)
         names = [name]
-    verification, findings = Verification(registry.root), 0
+    verification, findings = catalog.verification(), 0
     told: list[dict[str, str]] = []
     for each in names:
         for finding in verification.verify(each):
@@ -116,24 +117,24 @@ def tag(
             f"tag = {tag!r}: a tag has at most 96 letters, digits, '.', '_' and '-', begins with a letter or a digit, "
             f"and is not {MAIN}, {LATEST} or the digits of a commit."
         )
-    registry = _writable_registry(data)
-    model, version = _find(registry, name)
+    catalog = _writable_catalog(data)
+    model, version = _find(catalog, name)
     version = version or _at(model, MAIN)
     before = model.at(tag)
     if before not in (None, version) and not move:
         refuse(f"tag = {tag!r}: it names {before.commit}. Take another, or give --move.")
-    set_tag(registry.layout, model.name, tag, version.commit)
+    catalog.set_tag(model.name, tag, version.commit)
     out.print(f"{model.name}@{tag} is {version.commit}.", soft_wrap=True)
 
 
 @app.command("untag")
 def untag(name: Name, tag: Tag, data: options.DataFolder = None) -> None:
     """Take a tag away; its version stays."""
-    registry = _writable_registry(data)
-    model, _ = _find(registry, name)
+    catalog = _writable_catalog(data)
+    model, _ = _find(catalog, name)
     if tag not in model.tags:
         refuse(f"tag = {tag!r}: {model.name} has no such tag. See `secateur registry show {model.name}`.")
-    remove_tag(registry.layout, model.name, tag)
+    catalog.remove_tag(model.name, tag)
     out.print(f"{model.name} has no tag {tag} any more.", soft_wrap=True)
 
 
@@ -147,40 +148,56 @@ def delete(
     """Delete a version, or a model with all its versions, for good."""
     if reason is not None and (len(reason) > MAX_REASON or not reason.isprintable()):
         refuse(f"reason = {reason!r}: write one line of at most {MAX_REASON} characters.")
-    registry = _writable_registry(data)
-    model, version = _find(registry, name)
+    catalog = _writable_catalog(data)
+    model, version = _find(catalog, name)
     going = model.versions if version is None else [version]
     if not going:
         _refuse_missing(model, MAIN)
     what = f"{_counted(len(going), 'version')} of {model.name}"
     if not yes:
         typer.confirm(f"Delete {what}? Nothing brings it back.", abort=True)
-    deleted = [delete_version(registry, model.name, each, _user(), reason) for each in going]
-    out.print(
-        f"{what} deleted; that freed {sum(freed for _, freed in deleted) / 1e6:,.1f} MB.", soft_wrap=True
-    )
+    freed = sum(catalog.delete(model.name, each, _user(), reason) for each in going)
+    out.print(f"{what} deleted; that freed {freed / 1e6:,.1f} MB.", soft_wrap=True)
 
 
 @app.command("gc")
 def gc(data: options.DataFolder = None) -> None:
     """Remove content that no version has, as `rm` or a power cut may leave it."""
-    out.print(f"That freed {collect_garbage(_writable_registry(data)) / 1e6:,.1f} MB.")
-
-
-def _registry(data: Path | None) -> LocalRegistry:
-    root = (data or user_data_path("secateur")) / "registry"
-    if not root.is_dir():
-        refuse(f"there is no registry at {root}. Name the service's data folder by --data.")
-    return LocalRegistry(root.resolve())
-
-
-def _writable_registry(data: Path | None) -> LocalRegistry:
-    registry = _registry(data)
     try:
-        registry.require_writable()
+        freed = _writable_catalog(data).collect_garbage()
+    except DamagedManifestError as error:
+        refuse(
+            f"a manifest is damaged: {error}. See `secateur registry verify`, and put it back or delete its version."
+        )
+    out.print(f"That freed {freed / 1e6:,.1f} MB.")
+
+
+def _catalog(data: Path | None) -> Catalog:
+    root, url = _root(data), _url()
+    if url is None and not root.is_dir():
+        refuse(f"there is no registry at {root}. Name the service's data folder by --data.")
+    return open_catalog(root, url)
+
+
+def _writable_catalog(data: Path | None) -> Catalog:
+    catalog = _catalog(data)
+    try:
+        open_registry(_root(data), _url()).require_writable()
     except NotWritableError as error:
         refuse(f"{error} Be the user that the service runs as.")
-    return registry
+    return catalog
+
+
+def _root(data: Path | None) -> Path:
+    return ((data or user_data_path("secateur")) / "registry").resolve()
+
+
+def _url() -> str | None:
+    try:
+        url = os.environ.get(URL_SETTING)
+        return None if url is None else parse_registry_url(url)
+    except ValueError as error:
+        refuse(f"{URL_SETTING}: {error}")
 
 
 def _user() -> str:
@@ -191,10 +208,10 @@ def _user() -> str:
         return f"user {os.getuid()}"
 
 
-def _find(registry: LocalRegistry, asked: str) -> tuple[Model, Version | None]:
+def _find(catalog: Catalog, asked: str) -> tuple[Model, Version | None]:
     """Find a model, and a version if one is named."""
     name, at, revision = asked.partition("@")
-    model = find_model(registry.root, name)
+    model = catalog.find(name)
     if model is None:
         _refuse_unknown(name)
     return model, _at(model, revision) if at else None
@@ -231,17 +248,16 @@ def _described_version(model: Model, version: Version) -> dict[str, Any]:
         "job_id": version.manifest.job_id,
         "published_at": _to_the_second(version.manifest.published_at),
         "bytes": version.manifest.bytes,
-        "location": str(version.folder),
+        "location": version.location,
     }
 
 
 def _described_finding(finding: Finding) -> dict[str, str]:
-    path = finding.version / finding.path
-    return {"file": str(path), "expected": finding.expected, "found": finding.found}
+    return {"file": finding.location, "expected": finding.expected, "found": finding.found}
 
 
 def _sentence(finding: Finding) -> str:
-    return f"{finding.version / finding.path}: expected {finding.expected}, found {finding.found}"
+    return f"{finding.location}: expected {finding.expected}, found {finding.found}"
 
 
 def _to_the_second(time: datetime) -> str:

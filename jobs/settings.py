@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Annotated
 
 from platformdirs import user_data_path
-from pydantic import ByteSize, Field, field_validator
+from pydantic import AfterValidator, ByteSize, Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from jobs.logs import LogFormat
+from jobs.registry_url import parse_registry_url
 from pruning_core.model_code import parse_trusted
 from pruning_core.recipe import MemoryBudget
 
@@ -31,6 +32,10 @@ class Settings(BaseSettings):
     data_dir: Path = Field(
         default_factory=lambda: user_data_path("secateur"),
         description="Where the registry, the work folders and the logs live",
+    )
+    registry_url: Annotated[str, AfterValidator(parse_registry_url)] | None = Field(
+        default=None,
+        description="An object store that has the registry, as s3://bucket/prefix; by default the data folder has it",
     )
     local_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
         default=(),

@@ -15,7 +15,7 @@ def delete_version(
     tombstone = Tombstone(
         name=name,
         commit=version.commit,
-        job_id=version.folder.name,
+        job_id=version.job_id,
         published_at=manifest.published_at,
         deleted_at=datetime.now(UTC),
         deleted_by=deleted_by,

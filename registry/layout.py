@@ -61,5 +61,10 @@ class Layout:
         if model.is_symlink() or model.parent.is_symlink():
             return
         for folder in sorted(model.glob("*")):
-            if _JOB.fullmatch(folder.name) and folder.is_dir() and not folder.is_symlink():
+            if is_job(folder.name) and folder.is_dir() and not folder.is_symlink():
                 yield folder
+
+
+def is_job(name: str) -> bool:
+    """Tell whether this is what a version's place is named by: the id of a job."""
+    return bool(_JOB.fullmatch(name))

@@ -3,7 +3,7 @@
 import errno
 import shutil
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -95,6 +95,18 @@ class LocalRegistry:
         (folder.parent / TOKEN).touch()
         return folder
 
+    def take(self, claim: str) -> Path:
+        """Give the folder that a claim staged, once: who writes a checkpoint makes anew what is gone.
+
+        Raises:
+            GivenUpError: what the claim staged was discarded.
+        """
+        try:
+            (self.staging_root / claim / TOKEN).unlink()
+        except FileNotFoundError as error:
+            raise GivenUpError(f"what {claim} staged was discarded") from error
+        return self.staging_root / claim / CHECKPOINT
+
     def discard(self, claim: str) -> None:
         """Delete what a claim staged and did not publish, also under the hands of one who still writes.
 
@@ -133,9 +145,9 @@ class LocalRegistry:
             DeletedError: an earlier claim has published, and its version was deleted.
             GivenUpError: what the claim staged was discarded.
         """
-        staged, final = self.staging_root / claim / CHECKPOINT, self.layout.version(name, job_id)
+        final = self.layout.version(name, job_id)
         if not (final.exists() or self.layout.tombstone(name, job_id).exists()):
-            self._take_token(claim)
+            staged = self.take(claim)
             self._seal(staged, name, job_id)
             self._rename(staged, final)
             sync_up(final.parent, self.root)
@@ -158,11 +170,8 @@ class LocalRegistry:
         sync_tree(staged)
 
     def _later_than_all(self, name: str) -> datetime:
-        """Now, but later than each version there is, though clocks of machines differ: the newest is `main`."""
-        model, now = find_model(self.root, name), datetime.now(UTC)
-        if model is None or not model.versions:
-            return now
-        return max(now, model.versions[0].manifest.published_at + timedelta(microseconds=1))
+        model = find_model(self.root, name)
+        return datetime.now(UTC) if model is None else model.time_after()
 
     @staticmethod
     def _rename(staged: Path, final: Path) -> None:
@@ -220,10 +229,3 @@ class LocalRegistry:
             files=manifest.files,
             commit=version.commit,
         )
-
-    def _take_token(self, claim: str) -> None:
-        """Make sure that this is the folder that was staged: who writes a checkpoint makes anew what is gone."""
-        try:
-            (self.staging_root / claim / TOKEN).unlink()
-        except FileNotFoundError as error:
-            raise GivenUpError(f"what {claim} staged was discarded") from error

@@ -3,7 +3,7 @@
 import hashlib
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated
 
 from pydantic import BaseModel, StringConstraints, ValidationError
 
@@ -49,12 +49,12 @@ class Manifest(BaseModel):
 
     def write(self, folder: Path) -> None:
         """Write it into a checkpoint's folder, with its digest."""
-        content = self.model_dump_json(indent=2)
-        (folder / MANIFEST_NAME).write_text(content, encoding="utf-8")
-        (folder / COMMIT_NAME).write_text(_sha1(content.encode()) + _AFTER_DIGEST, encoding="utf-8")
+        content = encode_manifest(self)
+        (folder / MANIFEST_NAME).write_text(content.decode(), encoding="utf-8")
+        (folder / COMMIT_NAME).write_text(commit_line(commit_of(content)), encoding="utf-8")
 
-    @classmethod
-    def read(cls, folder: Path) -> tuple[Self, str]:
+    @staticmethod
+    def read(folder: Path) -> tuple["Manifest", str]:
         """Read the manifest of a checkpoint's folder, and its commit: its SHA-1, 40 hexadecimal digits.
 
         Raises:
@@ -69,13 +69,7 @@ class Manifest(BaseModel):
             content = (folder / MANIFEST_NAME).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             raise DamagedManifestError(expected, "missing") from None
-        found = _sha1(content)
-        if found != expected:
-            raise DamagedManifestError(expected, found)
-        try:
-            return cls.model_validate_json(content), found
-        except ValidationError:
-            raise DamagedManifestError(expected, "no manifest of ours") from None
+        return decode_manifest(content, expected), expected
 
 
 def describe_files(folder: Path) -> list[ManifestFile]:
@@ -96,5 +90,31 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _sha1(content: bytes) -> str:
+def encode_manifest(manifest: Manifest) -> bytes:
+    """Give what is published of a manifest."""
+    return manifest.model_dump_json(indent=2).encode()
+
+
+def decode_manifest(content: bytes, expected: str) -> Manifest:
+    """Read what was published as the commit `expected`.
+
+    Raises:
+        DamagedManifestError: this is not it.
+    """
+    found = commit_of(content)
+    if found != expected:
+        raise DamagedManifestError(expected, found)
+    try:
+        return Manifest.model_validate_json(content)
+    except ValidationError:
+        raise DamagedManifestError(expected, "no manifest of ours") from None
+
+
+def commit_of(content: bytes) -> str:
+    """Give the commit of a published manifest: its SHA-1."""
     return hashlib.sha1(content, usedforsecurity=False).hexdigest()
+
+
+def commit_line(commit: str) -> str:
+    """Give what is written beside a manifest, for `sha1sum -c`."""
+    return f"{commit}{_AFTER_DIGEST}"

@@ -1,8 +1,10 @@
 """What is published in the local registry, as those see it who read it: models with versions, tags and tombstones."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Protocol
 
 from registry.layout import Layout
 from registry.manifest import DamagedManifestError, Manifest, ManifestFile
@@ -11,18 +13,50 @@ from registry.tags import list_tags
 from registry.tombstones import Tombstone, list_tombstones
 
 
-@dataclass(frozen=True)
-class Version:
+class Content(Protocol):
+    """The bytes of a published file that lies elsewhere than on this machine."""
+
+    def read(self, start: int, end: int) -> Iterator[bytes]:
+        """Give the bytes from `start` up to `end`, in pieces."""
+
+
+class Version(Protocol):
     """A published checkpoint.
 
     Attributes:
         commit: 40 hexadecimal digits that are of this version alone: the SHA-1 of its manifest.
-        folder: where its files lie.
+        job_id: the job that published it, by the place where it lies.
+        location: that place, for people.
     """
+
+    @property
+    def manifest(self) -> Manifest: ...
+    @property
+    def commit(self) -> str: ...
+    @property
+    def job_id(self) -> str: ...
+    @property
+    def location(self) -> str: ...
+
+    def file(self, path: str) -> tuple[ManifestFile, Path | Content] | None:
+        """Find a file by its path in the checkpoint, and where its bytes are; None if it is not there."""
+
+
+@dataclass(frozen=True)
+class LocalVersion:
+    """A checkpoint in the registry's folder; `folder` is where its files lie."""
 
     manifest: Manifest
     commit: str
     folder: Path
+
+    @property
+    def job_id(self) -> str:
+        return self.folder.name
+
+    @property
+    def location(self) -> str:
+        return str(self.folder)
 
     def file(self, path: str) -> tuple[ManifestFile, Path] | None:
         """Find a file by its path in the checkpoint, and where it lies.
@@ -48,7 +82,7 @@ class Model:
     """
 
     name: str
-    versions: list[Version]
+    versions: Sequence[Version]
     tags: dict[str, str]
     tombstones: list[Tombstone]
 
@@ -65,6 +99,13 @@ class Model:
             return None if self.versions else next(iter(self.tombstones), None)
         commit = self._only(revision, [tombstone.commit for tombstone in self.tombstones])
         return next((tombstone for tombstone in self.tombstones if tombstone.commit == commit), None)
+
+    def time_after(self) -> datetime:
+        """Now, but later than each version there is, though clocks of machines differ: the newest is `main`."""
+        now = datetime.now(UTC)
+        if not self.versions:
+            return now
+        return max(now, self.versions[0].manifest.published_at + timedelta(microseconds=1))
 
     def tags_of(self, version: Version) -> list[str]:
         return [tag for tag, commit in self.tags.items() if commit == version.commit]
@@ -89,18 +130,10 @@ def find_model(root: Path, name: str) -> Model | None:
     return Model(name, versions, list_tags(layout, name), tombstones)
 
 
-def list_models(root: Path) -> Iterator[Model]:
-    """Give all models that something is published of, by name."""
-    for name in Layout(root.resolve()).models():
-        model = find_model(root, name)
-        if model is not None and model.versions:
-            yield model
-
-
-def read_version(folder: Path) -> Version | None:
+def read_version(folder: Path) -> LocalVersion | None:
     """Read what lies in a version's folder; None if that is no checkpoint, or not as it was published."""
     try:
         manifest, commit = Manifest.read(folder)
     except DamagedManifestError:
         return None
-    return Version(manifest, commit, folder)
+    return LocalVersion(manifest, commit, folder)

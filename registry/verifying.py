@@ -16,16 +16,20 @@ class Finding:
     """A file of a version that is not as it was published: changed, missing, or there beside those published.
 
     Attributes:
-        version: the version's folder.
+        version: the version's folder, or its address in an object store.
         path: the file, inside the version.
         expected: the digest that it was published with: the SHA-1 of a manifest, the SHA-256 of any other file.
         found: the one it has.
     """
 
-    version: Path
+    version: Path | str
     path: str
     expected: str
     found: str
+
+    @property
+    def location(self) -> str:
+        return f"{self.version}/{self.path}"
 
 
 class Verification:

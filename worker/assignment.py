@@ -19,7 +19,8 @@ class Assignment(BaseModel):
         attempt: which one of the job, for the log.
         log_format: of the log.
         request: the job's request as stored.
-        registry_root: where a checkpoint goes that stays here.
+        registry_root: where a checkpoint is staged, and goes unless `registry_url` names an object store for it.
+        registry_url: that object store.
         parent_commit: what the first attempt found at the head of the Hub's branch, for a checkpoint that goes there.
         local_roots: folders that the request's local paths must lie under.
         trusted_remote_code: whose own code may run.
@@ -36,6 +37,7 @@ class Assignment(BaseModel):
     log_format: LogFormat
     request: dict[str, Any]
     registry_root: Path
+    registry_url: str | None = None
     parent_commit: str | None = None
     local_roots: list[Path]
     trusted_remote_code: list[str]

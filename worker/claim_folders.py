@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 from jobs.states import TERMINAL, State
 from jobs.store import Lease, find_all
 from registry.card import checkpoint_name
-from registry.local import LocalRegistry
+from registry.opening import Registry
 
 NAME = re.compile(r"(?P<job>[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})-\d+")
 
@@ -45,14 +45,14 @@ def take_work_folder(root: Path, lease: Lease) -> Path:
     return folder
 
 
-def discard_earlier_claims(registry: LocalRegistry, lease: Lease) -> None:
+def discard_earlier_claims(registry: Registry, lease: Lease) -> None:
     """Discard what earlier claims of the job staged."""
     for claim in registry.claims():
         if claim.startswith(f"{lease.job_id}-") and claim < name_of(lease):
             registry.discard(claim)
 
 
-def sweep_claims(engine: Engine, work_root: Path, registry: LocalRegistry) -> None:
+def sweep_claims(engine: Engine, work_root: Path, registry: Registry) -> None:
     """Remove the folders of jobs that have ended, wherever they did, and what they published without success."""
     claims = {*registry.claims(), *(folder.name for folder in work_root.glob("*"))}
     jobs = {claim: UUID(name["job"]) for claim in claims if (name := NAME.fullmatch(claim))}
@@ -62,8 +62,8 @@ def sweep_claims(engine: Engine, work_root: Path, registry: LocalRegistry) -> No
     for claim, job_id in jobs.items():
         job = found.get(job_id)
         if job is None or job.state in TERMINAL:
+            if job is not None and job.state != State.SUCCEEDED:
+                # Who published it died before he could say so. If it cannot be done now, the folders tell of it later.
+                registry.withdraw(claim, str(job_id), checkpoint_of(job_id, job.request))
             shutil.rmtree(work_root / claim, ignore_errors=True)
             registry.discard(claim)
-        if job is not None and job.state in TERMINAL - {State.SUCCEEDED}:
-            # Who published it died before he could say so.
-            registry.withdraw(claim, str(job_id), checkpoint_of(job_id, job.request))

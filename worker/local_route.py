@@ -1,19 +1,20 @@
-"""The way of a checkpoint to the local registry."""
+"""The way of a checkpoint to our own registry."""
 
 from pathlib import Path
 
 from registry.card import write_card
-from registry.local import Artifact, LocalRegistry
+from registry.local import Artifact
+from registry.opening import open_registry
 from worker.assignment import Assignment
 from worker.route import Pruned
 
 
 class LocalRoute:
-    """To the local registry, which takes a checkpoint by renaming its folder."""
+    """To our own registry, which takes a checkpoint by renaming its folder, or by uploading what is in it."""
 
     def __init__(self, assignment: Assignment) -> None:
         self._assignment = assignment
-        self._registry = LocalRegistry(assignment.registry_root)
+        self._registry = open_registry(assignment.registry_root, assignment.registry_url)
         self._staged: Path | None = None
 
     def require_open(self) -> None:

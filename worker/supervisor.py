@@ -35,7 +35,7 @@ from jobs.store import (
     renew,
     succeed,
 )
-from registry.local import LocalRegistry
+from registry.opening import Registry, open_registry
 from worker.assignment import (
     COLLECT,
     DESTINATION,
@@ -89,7 +89,7 @@ def run_job(here: Workplace, job_id: UUID) -> None:
     """
     # Before there is a claim, whose lease would run out while torch is imported from a slow disk.
     here.fork_server.wait_until_ready()
-    registry = LocalRegistry(here.settings.registry_root)
+    registry = open_registry(here.settings.registry_root, here.settings.registry_url)
     # Before it, too: a database that is away could cost the claim.
     sweep_claims(here.engine, here.settings.work_root, registry)
     lease = claim(here.engine, job_id, here.worker, here.settings.lease_seconds)
@@ -101,7 +101,7 @@ def run_job(here: Workplace, job_id: UUID) -> None:
             metrics.end(_see_through(here, lease, registry, metrics))
 
 
-def _see_through(here: Workplace, lease: Lease, registry: LocalRegistry, metrics: ClaimMetrics) -> str:
+def _see_through(here: Workplace, lease: Lease, registry: Registry, metrics: ClaimMetrics) -> str:
     """Have a claimed job pruned and say how it ended, for this worker."""
     discard_earlier_claims(registry, lease)
     work = take_work_folder(here.settings.work_root, lease)
@@ -112,10 +112,10 @@ def _see_through(here: Workplace, lease: Lease, registry: LocalRegistry, metrics
         registry.discard(name_of(lease))
         log.warning(LEASE_LOST)
         return LEASE_LOST
-    registry.discard(name_of(lease))
     if outcome in {FAILED, CANCELLED}:
         # The child may have published before the end that overtook it.
         registry.withdraw(name_of(lease), str(lease.job_id), checkpoint_of(lease.job_id, lease.request))
+    registry.discard(name_of(lease))
     if outcome != HANDED_BACK:
         shutil.rmtree(work, ignore_errors=True)
     log.info(outcome)
@@ -137,6 +137,7 @@ def _assign(here: Workplace, lease: Lease, work: Path) -> Assignment:
         log_format=settings.log_format,
         request=lease.request,
         registry_root=settings.registry_root,
+        registry_url=settings.registry_url,
         parent_commit=_parent_commit(here, lease),
         local_roots=list(settings.local_roots),
         trusted_remote_code=list(settings.trusted_remote_code),

@@ -5,29 +5,32 @@ description of the API.
 """
 
 from itertools import islice
+from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Depends, Query, Request
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, Response
 
 from api import hub_answers
 from api.authentication import HUB_READ, HubReader
-from api.dependencies import ServiceSettings
+from api.content_response import ContentResponse
+from api.dependencies import PublishedCatalog
 from api.problems import EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
+from registry.catalog import list_models
 from registry.names import MAIN
-from registry.reading import Model, Version, find_model, list_models
+from registry.reading import Model, Version
 
 router = APIRouter(prefix="/hub", dependencies=[HUB_READ], include_in_schema=False)
 
 
-def _model(settings: ServiceSettings, owner: str, name: str) -> Model:
+def _model(catalog: PublishedCatalog, owner: str, name: str) -> Model:
     """Find what is asked for.
 
     Raises:
         RepositoryNotFoundError: nothing was published under the name, or all of it was deleted.
     """
-    found = find_model(settings.registry_root, f"{owner}/{name}")
+    found = catalog.find(f"{owner}/{name}")
     if found is None or not found.versions:
         raise RepositoryNotFoundError(f"{owner}/{name}", found.deleted_at(MAIN) if found else None)
     return found
@@ -67,10 +70,10 @@ async def who_am_i(caller: HubReader) -> dict[str, Any]:
 
 @router.get("/api/models")
 def list_all(
-    settings: ServiceSettings, search: str = "", limit: Annotated[int, Query(ge=1, le=1000)] = 1000
+    catalog: PublishedCatalog, search: str = "", limit: Annotated[int, Query(ge=1, le=1000)] = 1000
 ) -> list[dict[str, Any]]:
     """List what is published, by name."""
-    found = (each for each in list_models(settings.registry_root) if search.lower() in each.name.lower())
+    found = (each for each in list_models(catalog) if search.lower() in each.name.lower())
     return [hub_answers.model_info(model.versions[0]) for model in islice(found, limit)]
 
 
@@ -116,21 +119,21 @@ async def describe_paths(request: Request, version: Asked) -> list[dict[str, Any
     methods=["GET", "HEAD"],
     response_class=FileResponse,
 )
-def resolve(version: Asked, path: str) -> FileResponse:
+def resolve(request: Request, version: Asked, path: str) -> Response:
     """Give a file, or the part that `Range` names; its ETag is its SHA-256."""
     found = version.file(path)
     if found is None:
         raise EntryNotFoundError(version.manifest.name, path, version.commit)
     file, place = found
-    return FileResponse(
-        place,
-        # Whatever is in it, a browser is to save it and not to show it.
-        media_type="application/octet-stream",
-        headers={
-            "X-Repo-Commit": version.commit,
-            "ETag": f'"{file.sha256}"',
-            "X-Linked-Size": str(file.bytes),
-            "X-Linked-ETag": f'"{file.sha256}"',
-            "Content-Disposition": "attachment",
-        },
-    )
+    headers = {
+        "X-Repo-Commit": version.commit,
+        "ETag": f'"{file.sha256}"',
+        "X-Linked-Size": str(file.bytes),
+        "X-Linked-ETag": f'"{file.sha256}"',
+        "Content-Disposition": "attachment",
+    }
+    # Whatever is in it, a browser is to save it and not to show it.
+    media_type = "application/octet-stream"
+    if isinstance(place, Path):
+        return FileResponse(place, media_type=media_type, headers=headers)
+    return ContentResponse(place, file.bytes, request, media_type=media_type, headers=headers)

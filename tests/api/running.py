@@ -19,6 +19,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "DATABASE_URL": settings.database_url,
         "REDIS_URL": settings.redis_url,
         "SECATEUR_DATA_DIR": str(settings.data_dir),
+        **({"SECATEUR_REGISTRY_URL": settings.registry_url} if settings.registry_url else {}),
         "SECATEUR_REQUIRE_API_KEYS": str(settings.require_api_keys),
         "SECATEUR_LOG_FORMAT": settings.log_format,
         "SECATEUR_LOCAL_ROOTS": ":".join(str(root) for root in settings.local_roots),

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from registry.catalog import LocalCatalog, list_models
 from registry.deleting import collect_garbage, delete_version
 from registry.local import DeletedError, LocalRegistry
-from registry.reading import find_model, list_models
+from registry.reading import find_model
 from registry.tags import set_tag
 from registry.tombstones import Tombstone
 from tests.registry.conftest import JOB, NAME, OTHER_JOB, findings, stage
@@ -50,13 +51,13 @@ def test_a_version_that_was_deleted_is_known_to_have_been(registry: LocalRegistr
 def test_a_model_without_versions_is_not_listed_and_not_forgotten(registry: LocalRegistry) -> None:
     publish(registry)
     tombstone, _ = delete_newest(registry)
-    assert list(list_models(registry.root)) == []
+    assert list(list_models(LocalCatalog(registry.root))) == []
     assert not (registry.root / NAME).exists()
     model = find_model(registry.root, NAME)
     assert model is not None
     assert model.deleted_at("main") == tombstone
     publish(registry, OTHER_JOB)
-    assert len(list(list_models(registry.root))) == 1
+    assert len(list(list_models(LocalCatalog(registry.root)))) == 1
 
 
 def test_what_was_deleted_is_not_published_again_by_its_job(registry: LocalRegistry) -> None:
@@ -65,7 +66,7 @@ def test_what_was_deleted_is_not_published_again_by_its_job(registry: LocalRegis
     stage(registry)
     with pytest.raises(DeletedError, match=JOB):
         registry.publish(JOB, JOB, NAME)
-    assert list(list_models(registry.root)) == []
+    assert list(list_models(LocalCatalog(registry.root))) == []
     registry.withdraw(JOB, JOB, NAME)
     registry.discard(JOB)
     assert list(registry.layout.blobs.iterdir()) == []
@@ -84,7 +85,7 @@ def test_a_deletion_in_the_midst_of_a_second_publishing_wins(
     monkeypatch.setattr("registry.local.sync_tree", published_and_deleted_meanwhile)
     with pytest.raises(DeletedError):
         registry.publish("late", JOB, NAME)
-    assert list(list_models(registry.root)) == []
+    assert list(list_models(LocalCatalog(registry.root))) == []
     collect_garbage(registry)
     assert not (registry.root / NAME).exists()
     assert list(registry.layout.blobs.iterdir()) == []
@@ -95,7 +96,7 @@ def test_a_tombstone_that_cannot_be_read_still_is_one(registry: LocalRegistry) -
     tombstone = registry.layout.tombstone(NAME, JOB)
     tombstone.parent.mkdir(parents=True)
     tombstone.write_text("{")
-    assert list(list_models(registry.root)) == []
+    assert list(list_models(LocalCatalog(registry.root))) == []
     stage(registry)
     with pytest.raises(DeletedError):
         registry.publish(JOB, JOB, NAME)

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from registry.catalog import LocalCatalog, list_models
 from registry.local import LocalArtifact, LocalRegistry
 from registry.manifest import MANIFEST_NAME, Manifest
 from registry.names import is_model_name, is_tag
-from registry.reading import Model, find_model, list_models
+from registry.reading import Model, find_model
 from registry.tags import list_tags, remove_tag, set_tag
 from tests.registry.conftest import JOB, NAME, OTHER_JOB, findings, stage
 
@@ -190,7 +191,7 @@ def test_a_checkpoint_of_an_earlier_layout_is_passed_over(registry: LocalRegistr
     old = registry.root / NAME
     (old / "deeper").mkdir(parents=True)
     (old / MANIFEST_NAME).write_text('{"name": "pruned/old", "job_id": "x", "files": []}')
-    assert list(list_models(registry.root)) == []
+    assert list(list_models(LocalCatalog(registry.root))) == []
     assert find_model(registry.root, NAME) is None
     assert findings(registry) == []
     publish(registry, name=NAME)
@@ -198,5 +199,5 @@ def test_a_checkpoint_of_an_earlier_layout_is_passed_over(registry: LocalRegistr
 
 
 def test_where_no_registry_is_nothing_is_found(tmp_path: Path) -> None:
-    assert list(list_models(tmp_path / "nowhere")) == []
+    assert list(list_models(LocalCatalog(tmp_path / "nowhere"))) == []
     assert find_model(tmp_path / "nowhere", MODEL) is None
