@@ -1,7 +1,6 @@
 """Channels, layers and parameters of real models, exactly, from a folder with nothing but a config.json."""
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +8,6 @@ import pytest
 
 from tests.api.conftest import Api, Change, problem_of
 from tests.estimated_models import CONFIGS, ROWS, Row
-
-SECONDS = 2
 
 
 @pytest.fixture
@@ -31,9 +28,7 @@ def estimate(refusing_api: Api, texts: Path) -> Any:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.model}-{row.method}")
 def test_the_published_tables_come_out_exactly(row: Row, estimate: Any) -> None:
-    started = time.monotonic()
     answer = estimate(row.model, row.method, row.ratio)
-    assert time.monotonic() - started < SECONDS
     what, other = "intermediate_size", "layers"
     if row.method == "depth":
         what, other = other, what
