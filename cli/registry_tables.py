@@ -6,22 +6,16 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.display import to_the_minute
-
-COMMIT_DIGITS = 12
+from registry.names import SHORTEST_COMMIT
 
 
 def models_table(models: list[dict[str, Any]]) -> Table:
-    """Models, one a row, as their newest versions are."""
-    table = _table("name", "versions", "newest", "tags", "published (UTC)", "MB", whole="name")
+    """Models, one a row, with when the newest version came: what fits beside a long name into 80 columns."""
+    table = _table("name", "newest", "published (UTC)", whole="name")
     for model in models:
         newest = model["versions"][0]
         table.add_row(
-            model["name"],
-            str(len(model["versions"])),
-            newest["commit"][:COMMIT_DIGITS],
-            ", ".join(sorted(tag for version in model["versions"] for tag in version["tags"])),
-            to_the_minute(newest["published_at"]),
-            _megabytes(newest["bytes"]),
+            model["name"], newest["commit"][:SHORTEST_COMMIT], to_the_minute(newest["published_at"])
         )
     return table
 
