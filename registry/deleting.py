@@ -7,20 +7,24 @@ from registry.reading import Version
 from registry.tombstones import Tombstone
 
 
-def delete_version(
-    registry: LocalRegistry, name: str, version: Version, deleted_by: str, reason: str | None
-) -> tuple[Tombstone, int]:
-    """Put a tombstone in a version's place, and give it with how many bytes that frees."""
-    manifest = version.manifest
-    tombstone = Tombstone(
+def tombstone_of(name: str, version: Version, deleted_by: str, reason: str | None) -> Tombstone:
+    """Describe a version that is deleted now."""
+    return Tombstone(
         name=name,
         commit=version.commit,
         job_id=version.job_id,
-        published_at=manifest.published_at,
+        published_at=version.manifest.published_at,
         deleted_at=datetime.now(UTC),
         deleted_by=deleted_by,
         reason=reason,
     )
+
+
+def delete_version(
+    registry: LocalRegistry, name: str, version: Version, deleted_by: str, reason: str | None
+) -> tuple[Tombstone, int]:
+    """Put a tombstone in a version's place, and give it with how many bytes that frees."""
+    tombstone = tombstone_of(name, version, deleted_by, reason)
     tombstone.write(registry.layout)
     return tombstone, registry.remove(name, tombstone.job_id, aside=tombstone.job_id)
 

@@ -1,10 +1,10 @@
 """What is published in the local registry, as those see it who read it: models with versions, tags and tombstones."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 from registry.layout import Layout
 from registry.manifest import DamagedManifestError, Manifest, ManifestFile
@@ -86,6 +86,19 @@ class Model:
     tags: dict[str, str]
     tombstones: list[Tombstone]
 
+    @classmethod
+    def of(
+        cls, name: str, versions: Iterable[Version], tags: dict[str, str], tombstones: Iterable[Tombstone]
+    ) -> Self | None:
+        """Put what was found in order; None if nothing was."""
+        model = cls(
+            name,
+            sorted(versions, key=lambda each: each.manifest.published_at, reverse=True),
+            tags,
+            sorted(tombstones, key=lambda each: each.published_at, reverse=True),
+        )
+        return model if model.versions or model.tombstones else None
+
     def at(self, revision: str) -> Version | None:
         """Find the version that a revision is: `main` or `latest`, a tag, a commit or enough of its first digits."""
         if revision in (MAIN, LATEST):
@@ -122,12 +135,8 @@ def find_model(root: Path, name: str) -> Model | None:
     layout = Layout(root.resolve())
     if not is_model_name(name):
         return None
-    found = (read_version(folder) for folder in layout.versions(name))
-    versions = sorted(filter(None, found), key=lambda each: each.manifest.published_at, reverse=True)
-    tombstones = list_tombstones(layout, name)
-    if not versions and not tombstones:
-        return None
-    return Model(name, versions, list_tags(layout, name), tombstones)
+    versions = filter(None, (read_version(folder) for folder in layout.versions(name)))
+    return Model.of(name, versions, list_tags(layout, name), list_tombstones(layout, name))
 
 
 def read_version(folder: Path) -> LocalVersion | None:

@@ -36,7 +36,7 @@ class Tombstone(BaseModel):
 
 
 def list_tombstones(layout: Layout, name: str) -> list[Tombstone]:
-    """Tell which versions of a model were deleted, the newest first, as far as their tombstones can be read."""
+    """Tell which versions of a model were deleted, as far as their tombstones can be read."""
     found = []
     for path in layout.tombstones(name).glob("[!.]*.json"):
         try:
@@ -44,4 +44,4 @@ def list_tombstones(layout: Layout, name: str) -> list[Tombstone]:
         except ValidationError:
             # That it is there is what counts; of this one nothing can be told.
             continue
-    return sorted(found, key=lambda each: each.published_at, reverse=True)
+    return found

@@ -1,14 +1,12 @@
 """What is published in an object store, for those who look and for those who keep it in order."""
 
-from datetime import UTC, datetime
-
+from registry.deleting import tombstone_of
 from registry.objects import layout
 from registry.objects.garbage import collect_garbage, remove_version
 from registry.objects.reading import find_model, list_names
 from registry.objects.store import ObjectStore
 from registry.objects.verifying import ObjectVerification
 from registry.reading import Model, Version
-from registry.tombstones import Tombstone
 
 
 class ObjectCatalog:
@@ -31,16 +29,7 @@ class ObjectCatalog:
 
     def delete(self, name: str, version: Version, deleted_by: str, reason: str | None) -> int:
         """Put a tombstone in a version's place; its content goes when garbage is collected, so this frees nothing."""
-        tombstone = Tombstone(
-            name=name,
-            commit=version.commit,
-            job_id=version.job_id,
-            published_at=version.manifest.published_at,
-            deleted_at=datetime.now(UTC),
-            deleted_by=deleted_by,
-            reason=reason,
-        )
-        content = tombstone.model_dump_json(indent=2).encode()
+        content = tombstone_of(name, version, deleted_by, reason).model_dump_json(indent=2).encode()
         self._store.write(layout.tombstone(name, version.job_id), content)
         remove_version(self._store, name, version.job_id)
         return 0

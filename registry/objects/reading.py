@@ -84,15 +84,7 @@ def find_model(store: ObjectStore, name: str) -> Model | None:
                 continue
             location = store.address(layout.version(name, place.job_id))
             versions.append(ObjectVersion(manifest, commit, place.job_id, location, store))
-    legible = [tombstone for tombstone in tombstones.values() if tombstone is not None]
-    if not versions and not legible:
-        return None
-    return Model(
-        name,
-        sorted(versions, key=lambda each: each.manifest.published_at, reverse=True),
-        list_tags(store, name),
-        sorted(legible, key=lambda each: each.published_at, reverse=True),
-    )
+    return Model.of(name, versions, list_tags(store, name), filter(None, tombstones.values()))
 
 
 def list_names(store: ObjectStore) -> list[str]:
