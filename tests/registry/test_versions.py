@@ -147,7 +147,7 @@ def test_a_version_is_found_by_all_its_names_and_no_other(registry: LocalRegistr
     model = find(registry)
     for name in ("v1", first.commit, first.commit[:7]):
         assert model.at(name) == model.versions[1]
-    for name in ("v2", first.commit[:6], first.commit[:7].upper(), first.commit + "0", "", "refs/heads/main"):
+    for name in ("v2", first.commit[:6], first.commit.upper(), first.commit + "0", "", "refs/heads/main"):
         assert model.at(name) is None
     assert model.tags_of(model.versions[1]) == ["v1"]
     set_tag(registry.layout, MODEL, "v1", second.commit)
