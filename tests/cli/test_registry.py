@@ -11,22 +11,13 @@ from click.testing import Result
 
 from registry.local import LocalArtifact, LocalRegistry
 from tests.cli.invoking import invoke
-
-NAME = "team/small"
-JOBS = ["11111111-aaaa-4000-8000-000000000000", "22222222-bbbb-4000-8000-000000000000"]
+from tests.cli.published import JOBS, NAME, publish_two
 
 
 @pytest.fixture
 def published(tmp_path: Path) -> list[LocalArtifact]:
     """Two versions of a model, the older one first."""
-    registry = LocalRegistry(tmp_path / "registry")
-    artifacts = []
-    for job_id in JOBS:
-        staged = registry.stage(job_id)
-        (staged / "config.json").write_text("{}")
-        (staged / "model.safetensors").write_text(job_id)
-        artifacts.append(registry.publish(job_id, job_id, NAME))
-    return artifacts
+    return publish_two(LocalRegistry(tmp_path / "registry"))
 
 
 def registry(folder: Path, *arguments: str, code: int = 0) -> Result:

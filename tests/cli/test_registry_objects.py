@@ -12,10 +12,8 @@ from click.testing import Result
 from registry.local import LocalArtifact
 from registry.opening import open_registry
 from tests.cli.invoking import invoke
+from tests.cli.published import JOBS, NAME, publish_two
 from tests.object_store import SECRET, Bucket, running_object_store
-
-NAME = "team/small"
-JOBS = ["11111111-aaaa-4000-8000-000000000000", "22222222-bbbb-4000-8000-000000000000"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -35,14 +33,7 @@ def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bucket:
 @pytest.fixture
 def published(tmp_path: Path, bucket: Bucket) -> list[LocalArtifact]:
     """Two versions of a model, the older one first."""
-    registry = open_registry(tmp_path / "registry", bucket.url)
-    artifacts = []
-    for job_id in JOBS:
-        staged = registry.stage(job_id)
-        (staged / "config.json").write_text("{}")
-        (staged / "model.safetensors").write_text(job_id)
-        artifacts.append(registry.publish(job_id, job_id, NAME))
-    return artifacts
+    return publish_two(open_registry(tmp_path / "registry", bucket.url))
 
 
 def registry(*arguments: str, code: int = 0) -> Result:

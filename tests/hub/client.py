@@ -3,7 +3,7 @@
 import pytest
 from huggingface_hub import close_session, constants
 
-from tests.hub.server import Hub
+from tests.hub.calls import Hub
 
 TOKEN = "hf_secretsecretsecretsecretsecret"
 

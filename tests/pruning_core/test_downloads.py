@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from tests.hub.server import Hub, run_hub
+from tests.hub.calls import Hub
+from tests.hub.server import run_hub
 
 LOAD = """
 import sys, torch

@@ -13,10 +13,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from jobs import store
 from jobs.models import Job
 from jobs.states import State
+from tests.hub.calls import Hub
 from tests.hub.client import TOKEN, environment, talk_to
 from tests.hub.faults import Fault
 from tests.hub.repositories import Account, Commit
-from tests.hub.server import Hub, run_hub
+from tests.hub.server import run_hub
 from tests.worker.conftest import Bench, eventually
 from worker.forking import ForkServer
 
@@ -68,6 +69,14 @@ def in_a_thread(run: Callable[[], None]) -> threading.Thread:
     thread = threading.Thread(target=run)
     thread.start()
     return thread
+
+
+def stop_once(bench: Bench, thread: threading.Thread, holding: Fault) -> None:
+    """Stop the worker while the Hub holds a request back, let that go, and be a worker again."""
+    bench.workplace.stopping.set()
+    thread.join(30)
+    holding.release.set()
+    bench.workplace.stopping.clear()
 
 
 def check_no_secret(job: Job, bench: Bench, captured: str) -> None:
@@ -131,10 +140,7 @@ def test_a_child_that_is_killed_while_it_uploads_is_followed_by_one_that_goes_on
     assert held.held.wait(60)
     (work,) = bench.at_work()
     assert len(list(work.rglob("*.safetensors"))) == 1
-    bench.workplace.stopping.set()
-    thread.join(30)
-    held.release.set()
-    bench.workplace.stopping.clear()
+    stop_once(bench, thread, held)
     assert bench.job(job_id).state is State.QUEUED
     assert own_commits(hub, job_id) == []
     points = told(bench, job_id, "perplexity")
@@ -157,10 +163,7 @@ def test_a_child_that_is_killed_behind_its_commit_is_followed_by_one_that_finds_
     job_id = bench.submit(tiny_llama, destination=to_the_hub())
     thread = in_a_thread(lambda: bench.run(job_id))
     eventually(lambda: hub.repositories and own_commits(hub, job_id), seconds=60)
-    bench.workplace.stopping.set()
-    thread.join(30)
-    read.release.set()
-    bench.workplace.stopping.clear()
+    stop_once(bench, thread, read)
     (commit,) = own_commits(hub, job_id)
     bench.run(job_id)
     job = bench.job(job_id)
@@ -190,10 +193,7 @@ def test_a_repository_that_changes_between_two_attempts_is_not_overwritten(
     job_id = bench.submit(tiny_llama, destination=to_the_hub())
     thread = in_a_thread(lambda: bench.run(job_id))
     assert held.held.wait(60)
-    bench.workplace.stopping.set()
-    thread.join(30)
-    held.release.set()
-    bench.workplace.stopping.clear()
+    stop_once(bench, thread, held)
     changed = hub.seed("team/smaller", **{"config.json": "somebody's"})
     bench.run(job_id)
     job = bench.job(job_id)

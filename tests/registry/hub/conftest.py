@@ -10,10 +10,11 @@ from registry.destination import HubDestination
 from registry.hub import patience
 from registry.hub.preflight import require_publishable
 from registry.hub.publishing import HubArtifact, HubPublisher
+from tests.hub.calls import Hub
 from tests.hub.client import TOKEN, talk_to
 from tests.hub.faults import Fault
 from tests.hub.repositories import Account
-from tests.hub.server import Hub, run_hub
+from tests.hub.server import run_hub
 
 JOB = "6f1f1c0e-3c53-4f0e-9d06-5b1a2b3c4d5e"
 REPO = "team/smaller"

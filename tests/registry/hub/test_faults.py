@@ -6,7 +6,7 @@ import pytest
 
 from registry.hub.errors import HubAwayError, HubForbiddenError, HubRefusedError, HubTokenError
 from registry.manifest import describe_files
-from tests.hub.server import Hub
+from tests.hub.calls import Hub
 from tests.registry.hub.conftest import REPO, Planting, Publishing
 
 PUTS = "/storage/[0-9a-f]{64}"

@@ -11,9 +11,9 @@ from registry.hub.errors import (
     HubRefusedError,
     HubTokenError,
 )
+from tests.hub.calls import Hub
 from tests.hub.client import TOKEN
 from tests.hub.repositories import Account
-from tests.hub.server import Hub
 from tests.registry.hub.conftest import REPO, Planting, Publishing
 
 

@@ -7,7 +7,7 @@ from huggingface_hub import HfApi, snapshot_download
 
 from registry.hub.errors import HubChangedError
 from registry.manifest import describe_files
-from tests.hub.server import Hub
+from tests.hub.calls import Hub
 from tests.registry.hub.conftest import JOB, REPO, Planting, Publishing
 
 OTHER_JOB = "00000000-0000-4000-8000-000000000000"
